@@ -1,0 +1,67 @@
+-- Receipts and the log they are integrated into. Append-only.
+
+CREATE TABLE unrdf.epoch (
+	epoch int CONSTRAINT epoch_pkey PRIMARY KEY,
+	origin text NOT NULL,
+	node text NOT NULL,
+	system_identifier bigint NOT NULL,
+	timeline int NOT NULL,
+	started_at timestamptz NOT NULL
+);
+COMMENT ON TABLE unrdf.epoch IS 'One row for every server start or promotion in which work was done: the log''s origin, the node, and the cluster the transaction ids of that time belong to.';
+
+CREATE TABLE unrdf.receipt (
+	id bigint NOT NULL,
+	xid xid8 NOT NULL,
+	started_at timestamptz NOT NULL,
+	finished_at timestamptz NOT NULL,
+	epoch int NOT NULL,
+	attempt int NOT NULL,
+	revision int,
+	kind smallint NOT NULL CONSTRAINT receipt_kind_check CHECK (kind BETWEEN 1 AND 4),
+	outcome smallint NOT NULL CONSTRAINT receipt_outcome_check CHECK (outcome BETWEEN 1 AND 3),
+	operation text NOT NULL,
+	actor text NOT NULL,
+	subject text,
+	salt bytea NOT NULL,
+	payload_hash bytea NOT NULL,
+	result_hash bytea,
+	previous bytea,
+	payload jsonb,
+	result jsonb
+);
+COMMENT ON TABLE unrdf.receipt IS 'Receipts: one immutable row per operation. The canonical JSON bytes are rebuilt from the columns by unrdf.canonical_receipt.';
+COMMENT ON COLUMN unrdf.receipt.kind IS '1 execute, 2 create, 3 update, 4 delete';
+COMMENT ON COLUMN unrdf.receipt.outcome IS '1 ok, 2 dead, 3 cancelled';
+COMMENT ON COLUMN unrdf.receipt.payload IS 'Payload of a recorded operation; a job''s arguments are in unrdf.job.';
+ALTER TABLE unrdf.receipt ADD CONSTRAINT receipt_pkey PRIMARY KEY (id);
+CREATE INDEX receipt_xid_idx ON unrdf.receipt (xid, id);
+CREATE UNIQUE INDEX receipt_subject_idx ON unrdf.receipt (subject, revision) WHERE subject IS NOT NULL;
+
+CREATE TABLE unrdf.integration (
+	log int NOT NULL,
+	first bigint NOT NULL,
+	n int NOT NULL CONSTRAINT integration_n_check CHECK (n > 0),
+	epoch int NOT NULL,
+	xid_min xid8 NOT NULL,
+	xid_max xid8 NOT NULL,
+	at timestamptz NOT NULL,
+	position text NOT NULL,
+	root bytea NOT NULL,
+	leaves bytea NOT NULL,
+	CONSTRAINT integration_pkey PRIMARY KEY (log, first)
+);
+COMMENT ON TABLE unrdf.integration IS 'One row per integration step: leaves first … first+n-1 of a log, the root of the tree of size first+n, and the follower''s position after it.';
+COMMENT ON COLUMN unrdf.integration.leaves IS 'n entries of 40 bytes in leaf order: the receipt id as eight bytes in network order, then its leaf hash.';
+ALTER TABLE unrdf.integration ALTER COLUMN leaves SET STORAGE EXTERNAL;
+CREATE INDEX integration_xid_idx ON unrdf.integration (log, xid_max, xid_min);
+
+CREATE TABLE unrdf.tile (
+	log int NOT NULL,
+	level int NOT NULL,
+	idx bigint NOT NULL,
+	hashes bytea NOT NULL CONSTRAINT tile_hashes_check CHECK (octet_length(hashes) = 8192),
+	CONSTRAINT tile_pkey PRIMARY KEY (log, level, idx)
+);
+COMMENT ON TABLE unrdf.tile IS 'Perfect 256-wide tiles of a log (C2SP tlog-tiles): 256 hashes of tree level 8 × level, from index 256 × idx. Written once, when full.';
+ALTER TABLE unrdf.tile ALTER COLUMN hashes SET STORAGE EXTERNAL;

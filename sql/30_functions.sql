@@ -1,0 +1,115 @@
+-- Queue control
+
+CREATE FUNCTION unrdf.create_queue(name text, max_running int DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME', 'unrdf_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.create_queue(text, int) IS 'Creates a queue. max_running limits how many of its jobs run at once; null means as many as there are executors.';
+
+CREATE FUNCTION unrdf.pause_queue(name text) RETURNS void
+	AS 'MODULE_PATHNAME', 'unrdf_pause_queue' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.pause_queue(text) IS 'Stops handing out jobs of a queue from this transaction''s commit on. Jobs that run already go on.';
+
+CREATE FUNCTION unrdf.resume_queue(name text) RETURNS void
+	AS 'MODULE_PATHNAME', 'unrdf_resume_queue' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.resume_queue(text) IS 'Hands out jobs of a paused queue again.';
+
+CREATE FUNCTION unrdf.register_handler(name text, function regprocedure, max_attempts int DEFAULT 5, timeout interval DEFAULT '5 minutes',
+	backoff interval DEFAULT '1 second', backoff_cap interval DEFAULT '1 hour', own_transaction boolean DEFAULT false) RETURNS void
+	AS 'MODULE_PATHNAME', 'unrdf_register_handler' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.register_handler(text, regprocedure, int, interval, interval, interval, boolean) IS 'Names a function (jsonb) or (bigint, jsonb) returning void or jsonb as a handler, or changes a handler of one''s own. timeout 0 means none. Attempt n is followed by a pause of backoff × 2^(n-1), at most backoff_cap, ± 25 %. own_transaction keeps its jobs from sharing a transaction with others.';
+
+CREATE FUNCTION unrdf.enqueue(handler text, args jsonb DEFAULT '{}', queue text DEFAULT 'default', priority int DEFAULT 5, run_at timestamptz DEFAULT NULL,
+	key text DEFAULT NULL, key_window interval DEFAULT NULL, max_attempts int DEFAULT NULL, timeout interval DEFAULT NULL) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'unrdf_enqueue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.enqueue(text, jsonb, text, int, timestamptz, text, interval, int, interval) IS 'Enqueues one job as the current role and returns its id. It runs after this transaction commits, not before run_at. Priority 0 is the most urgent, 9 the least. With a key, a job of the same queue and key that has not ended, or was enqueued within key_window, is returned instead of a new one.';
+
+CREATE FUNCTION unrdf.enqueue_many(handler text, args jsonb[], queue text DEFAULT 'default', priority int DEFAULT 5, run_at timestamptz DEFAULT NULL,
+	keys text[] DEFAULT NULL, key_window interval DEFAULT NULL, max_attempts int DEFAULT NULL, timeout interval DEFAULT NULL) RETURNS SETOF bigint
+	AS 'MODULE_PATHNAME', 'unrdf_enqueue_many' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION unrdf.enqueue_many(text, jsonb[], text, int, timestamptz, text[], interval, int, interval) IS 'Enqueues one job for each element of args, as enqueue does, and returns their ids in the same order.';
+
+CREATE FUNCTION unrdf.cancel(job bigint) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'unrdf_cancel' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.cancel(bigint) IS 'Ends a job with a receipt of outcome cancelled, in this transaction: once it commits, no effect of the job ever does. Interrupts it if it runs. False when the job had ended already. For the job''s owner and superusers.';
+
+CREATE FUNCTION unrdf.revive(job bigint) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'unrdf_revive' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.revive(bigint) IS 'The way back from the dead letters: enqueues a dead or cancelled job anew, as its owner, and returns the new job''s id. The old receipt stays as it is.';
+
+CREATE FUNCTION unrdf.wait(job bigint, timeout interval DEFAULT NULL) RETURNS text
+	AS 'MODULE_PATHNAME', 'unrdf_wait' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.wait(bigint, interval) IS 'Sleeps until the job has ended and returns its outcome: ok, dead or cancelled; null after timeout.';
+
+-- Receipts
+
+CREATE FUNCTION unrdf.record(kind text, subject text, payload jsonb DEFAULT NULL, operation text DEFAULT NULL) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'unrdf_record' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.record(text, text, jsonb, text) IS 'Writes a receipt of kind create, update or delete about a subject, in this transaction, chained to the subject''s previous receipt. delete leaves a tombstone. Returns the receipt''s id.';
+
+CREATE FUNCTION unrdf.canonical_receipt(receipt bigint) RETURNS text
+	AS 'MODULE_PATHNAME', 'unrdf_canonical_receipt' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.canonical_receipt(bigint) IS 'The receipt''s canonical JSON (RFC 8785), rebuilt from its row: what its leaf hash is computed over.';
+
+CREATE FUNCTION unrdf.canonical_json(value jsonb) RETURNS text
+	AS 'MODULE_PATHNAME', 'unrdf_canonical_json' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.canonical_json(jsonb) IS 'A value in the JSON Canonicalization Scheme (RFC 8785). Raises 22003 for a number whose decimal value is not that of the shortest decimal naming its nearest double.';
+
+CREATE FUNCTION unrdf.receipt(job bigint) RETURNS jsonb
+	AS $$ SELECT unrdf.canonical_receipt(job)::pg_catalog.jsonb $$
+	LANGUAGE SQL STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION unrdf.receipt(bigint) IS 'The receipt of a job or recorded operation as JSON; null while there is none.';
+
+CREATE FUNCTION unrdf.leaf_index(receipt bigint) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'unrdf_leaf_index' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.leaf_index(bigint) IS 'The receipt''s index in the log; null while it is not integrated.';
+
+CREATE FUNCTION unrdf.log_size(OUT size bigint, OUT root bytea) RETURNS record
+	AS 'MODULE_PATHNAME', 'unrdf_log_size' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.log_size() IS 'The log''s newest size and the root hash of the tree of that size.';
+
+CREATE FUNCTION unrdf.inclusion_proof(receipt bigint, size bigint DEFAULT NULL, OUT index bigint, OUT tree_size bigint, OUT leaf bytea, OUT root bytea, OUT proof bytea[]) RETURNS record
+	AS 'MODULE_PATHNAME', 'unrdf_inclusion_proof' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.inclusion_proof(bigint, bigint) IS 'The receipt''s inclusion proof (RFC 9162, 2.1.3) in the tree of the given size, by default the newest, computed from the log''s tiles; all null while the receipt is not in that tree.';
+
+CREATE FUNCTION unrdf.verify_inclusion(leaf bytea, index bigint, tree_size bigint, proof bytea[], root bytea) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'unrdf_verify_inclusion' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.verify_inclusion(bytea, bigint, bigint, bytea[], bytea) IS 'Whether the proof shows the leaf hash at index of the tree of tree_size with this root (RFC 9162, 2.1.3.2). False for anything malformed.';
+
+CREATE FUNCTION unrdf.leaf_hash(data bytea) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'unrdf_leaf_hash' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.leaf_hash(bytea) IS 'SHA-256(0x00 ‖ data), the leaf hash of RFC 9162.';
+
+CREATE FUNCTION unrdf.verify(receipt bigint, OUT verdict text, OUT reason text) RETURNS record
+	AS 'MODULE_PATHNAME', 'unrdf_verify' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.verify(bigint) IS 'Recomputes everything about one receipt from the rows: payload and result hashes, canonical bytes, link to the subject''s previous receipt, inclusion in the newest tree. verdict is ok, pending (not integrated yet), missing or bad; reason says which check failed.';
+
+CREATE FUNCTION unrdf.verify_all(workers int DEFAULT NULL) RETURNS TABLE (receipt bigint, reason text)
+	AS 'MODULE_PATHNAME', 'unrdf_verify_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.verify_all(int) IS 'Recomputes the whole log from the rows, in parallel, and returns one row for every receipt, leaf, tile or root that is wrong, with the reason; none when everything verifies. Progress is in unrdf.stat_verify.';
+
+CREATE FUNCTION unrdf.integrate() RETURNS bigint
+	AS 'MODULE_PATHNAME', 'unrdf_integrate' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.integrate() IS 'Integrates every receipt that has become visible, in this transaction, under the integrator''s lock, and returns how many. The integrator does this by itself.';
+
+-- Observation
+
+CREATE FUNCTION unrdf.workers(OUT pid int, OUT kind text, OUT datname name, OUT state text, OUT job bigint, OUT handler text, OUT since timestamptz, OUT jobs bigint, OUT transactions bigint)
+	RETURNS SETOF record AS 'MODULE_PATHNAME', 'unrdf_workers' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION unrdf.workers() IS 'What every unrdf process is doing. Source of unrdf.stat_workers.';
+
+CREATE FUNCTION unrdf.verify_progress(OUT pid int, OUT leaves_total bigint, OUT leaves_done bigint, OUT bad bigint, OUT started_at timestamptz)
+	RETURNS SETOF record AS 'MODULE_PATHNAME', 'unrdf_verify_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 4;
+COMMENT ON FUNCTION unrdf.verify_progress() IS 'Progress of running verify_all calls in this database. Source of unrdf.stat_verify.';
+
+-- Restore
+
+CREATE FUNCTION unrdf.restore_begins() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'unrdf_restore_begins' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.restore_begins() IS 'Statement trigger: rows that reach these tables by COPY or INSERT come from a dump. Hands out nothing until finish_restore.';
+
+CREATE FUNCTION unrdf.finish_restore() RETURNS void
+	AS 'MODULE_PATHNAME', 'unrdf_finish_restore' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.finish_restore() IS 'Says that a restore is complete: restored jobs run from this transaction''s commit on. pg_restore needs no call, it loads unrdf.dump_end last, which does this.';
+
+CREATE FUNCTION unrdf.restore_ends() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'unrdf_restore_ends' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.restore_ends() IS 'Statement trigger of unrdf.dump_end, the table that a dump loads last.';

@@ -1,0 +1,52 @@
+-- Dump and restore. The tables' rows are part of a dump; home and restoring belong to this database only and are not.
+
+CREATE TABLE unrdf.restoring (
+	since timestamptz NOT NULL
+);
+COMMENT ON TABLE unrdf.restoring IS 'Has a row while a restore is under way: nothing is handed out or integrated.';
+
+CREATE TABLE unrdf.restored (
+	at timestamptz NOT NULL DEFAULT now(),
+	xid xid8 NOT NULL
+);
+COMMENT ON TABLE unrdf.restored IS 'One row per restore into this database: the highest transaction id among the restored rows, up to which followers may meet a row twice.';
+
+CREATE TABLE unrdf.dump_end (
+	job bigint REFERENCES unrdf.job (id),
+	attempt_job bigint,
+	attempt_n int,
+	receipt bigint REFERENCES unrdf.receipt (id),
+	epoch int REFERENCES unrdf.epoch (epoch),
+	log int,
+	first bigint,
+	level int,
+	idx bigint,
+	queue int REFERENCES unrdf.queue (id),
+	queue_state int REFERENCES unrdf.queue_state (queue),
+	handler int REFERENCES unrdf.handler (id),
+	FOREIGN KEY (attempt_job, attempt_n) REFERENCES unrdf.attempt (job, n),
+	FOREIGN KEY (log, first) REFERENCES unrdf.integration (log, first),
+	FOREIGN KEY (log, level, idx) REFERENCES unrdf.tile (log, level, idx)
+);
+COMMENT ON TABLE unrdf.dump_end IS 'Always empty. Its foreign keys make pg_dump and pg_restore load it after every other table, and loading it ends the restore.';
+
+CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.job FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
+CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.attempt FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
+CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.receipt FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
+CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.integration FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
+CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.epoch FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
+CREATE TRIGGER restore_ends AFTER INSERT ON unrdf.dump_end FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_ends();
+
+SELECT pg_catalog.pg_extension_config_dump('unrdf.queue', 'WHERE id OPERATOR(pg_catalog.<>) 0');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.queue_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.queue_state', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.handler', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.handler_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.operation_id', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.job', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.attempt', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.epoch', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.receipt', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.integration', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.tile', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.dump_end', '');

@@ -1,0 +1,39 @@
+-- Who may do what: nobody but the installing superuser, until granted. The pure functions stay with PUBLIC.
+
+REVOKE ALL ON SCHEMA unrdf FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION
+	unrdf.create_queue(text, int), unrdf.pause_queue(text), unrdf.resume_queue(text),
+	unrdf.register_handler(text, regprocedure, int, interval, interval, interval, boolean),
+	unrdf.enqueue(text, jsonb, text, int, timestamptz, text, interval, int, interval),
+	unrdf.enqueue_many(text, jsonb[], text, int, timestamptz, text[], interval, int, interval),
+	unrdf.cancel(bigint), unrdf.revive(bigint), unrdf.wait(bigint, interval),
+	unrdf.record(text, text, jsonb, text), unrdf.canonical_receipt(bigint), unrdf.receipt(bigint), unrdf.leaf_index(bigint), unrdf.log_size(),
+	unrdf.inclusion_proof(bigint, bigint), unrdf.verify(bigint), unrdf.verify_all(int), unrdf.integrate(),
+	unrdf.workers(), unrdf.verify_progress(), unrdf.restore_begins(), unrdf.restore_ends(), unrdf.finish_restore()
+	FROM PUBLIC;
+
+CREATE FUNCTION unrdf.grant_access(grantee regrole, access text) RETURNS void
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	functions text;
+BEGIN
+	functions := CASE access
+		WHEN 'producer' THEN 'enqueue, enqueue_many, cancel, revive, wait, record, receipt, canonical_receipt, leaf_index, log_size, inclusion_proof, verify'
+		WHEN 'operator' THEN 'create_queue, pause_queue, resume_queue, register_handler, workers'
+		WHEN 'auditor' THEN 'canonical_receipt, receipt, leaf_index, log_size, inclusion_proof, verify, verify_all, verify_progress'
+	END;
+	IF functions IS NULL THEN
+		RAISE EXCEPTION 'unknown access "%"', access USING ERRCODE = 'invalid_parameter_value', HINT = 'It is producer, operator or auditor.';
+	END IF;
+	EXECUTE format('GRANT USAGE ON SCHEMA unrdf TO %s', grantee);
+	EXECUTE (SELECT string_agg(format('GRANT EXECUTE ON FUNCTION %s TO %s', p.oid::regprocedure, grantee), '; ')
+		FROM pg_proc AS p WHERE p.pronamespace = 'unrdf'::regnamespace AND p.proname = ANY (string_to_array(functions, ', ')));
+	EXECUTE format(CASE access
+		WHEN 'producer' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues TO %s; GRANT EXECUTE ON FUNCTION unrdf.workers() TO %1$s'
+		WHEN 'operator' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.stat_workers TO %s'
+		ELSE 'GRANT SELECT ON unrdf.stat_verify TO %s' END, grantee);
+END
+$$;
+COMMENT ON FUNCTION unrdf.grant_access(regrole, text) IS 'Grants a role what a producer (enqueues and watches its jobs), an operator (queues, handlers) or an auditor (receipts and proofs, no payloads) needs.';
+REVOKE EXECUTE ON FUNCTION unrdf.grant_access(regrole, text) FROM PUBLIC;

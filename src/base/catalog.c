@@ -1,0 +1,77 @@
+/*
+ * catalog.c: oids of the extension's relations, cached until one of them is invalidated.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/extension.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+
+#include "base/catalog.h"
+
+static const char *const names[UNRDF_RELS] = {
+	[UNRDF_JOB] = "job",
+	[UNRDF_JOB_PKEY] = "job_pkey",
+	[UNRDF_JOB_LANE_IDX] = "job_lane_idx",
+	[UNRDF_ATTEMPT] = "attempt",
+	[UNRDF_ATTEMPT_PKEY] = "attempt_pkey",
+	[UNRDF_EPOCH] = "epoch",
+	[UNRDF_RECEIPT] = "receipt",
+	[UNRDF_RECEIPT_PKEY] = "receipt_pkey",
+	[UNRDF_RECEIPT_XID_IDX] = "receipt_xid_idx",
+	[UNRDF_RECEIPT_SUBJECT_IDX] = "receipt_subject_idx",
+	[UNRDF_INTEGRATION] = "integration",
+	[UNRDF_INTEGRATION_PKEY] = "integration_pkey",
+	[UNRDF_INTEGRATION_XID_IDX] = "integration_xid_idx",
+	[UNRDF_TILE] = "tile",
+	[UNRDF_TILE_PKEY] = "tile_pkey",
+	[UNRDF_OPERATION_ID] = "operation_id",
+};
+
+static Oid	oids[UNRDF_RELS];
+
+static void
+forget(Datum arg, Oid relid)
+{
+	for (int i = 0; i < UNRDF_RELS; i++)
+		if (relid == InvalidOid || oids[i] == relid)
+		{
+			memset(oids, 0, sizeof(oids));
+			return;
+		}
+}
+
+/* UnrdfRelid returns a relation's oid; raises 55000 where the extension is not installed. */
+Oid
+UnrdfRelid(UnrdfRel rel)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+		registered = true;
+	}
+	if (!OidIsValid(oids[rel]))
+	{
+		Oid			schema = get_namespace_oid("unrdf", true);
+
+		oids[rel] = OidIsValid(schema) ? get_relname_relid(names[rel], schema) : InvalidOid;
+		if (!OidIsValid(oids[rel]))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("unrdf is not installed in this database"),
+					 errdetail("Relation \"unrdf.%s\" does not exist.", names[rel]),
+					 errhint("Run CREATE EXTENSION unrdf.")));
+	}
+	return oids[rel];
+}
+
+/* UnrdfInstalled tells whether the current database has the extension. Needs a transaction. */
+bool
+UnrdfInstalled(void)
+{
+	return OidIsValid(get_extension_oid("unrdf", true));
+}

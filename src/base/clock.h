@@ -1,0 +1,13 @@
+#ifndef UNRDF_CLOCK_H
+#define UNRDF_CLOCK_H
+
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+extern TimestampTz UnrdfNow(void);
+extern int64 UnrdfUnixMicros(TimestampTz t);
+extern int64 UnrdfCpuMicros(void);
+extern long UnrdfMillisUntil(TimestampTz t, long most);
+
+#endif							/* UNRDF_CLOCK_H */

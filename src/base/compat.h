@@ -1,0 +1,59 @@
+/*
+ * compat.h: every difference between the supported server versions (15 to 18) is here.
+ */
+#ifndef UNRDF_COMPAT_H
+#define UNRDF_COMPAT_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "catalog/pg_proc.h"
+#include "executor/executor.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/wait_event.h"
+
+/* 16: one object_aclcheck() instead of one function per class */
+#if PG_VERSION_NUM >= 160000
+#define unrdf_proc_executable(proc, role) \
+	(object_aclcheck(ProcedureRelationId, (proc), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define unrdf_proc_executable(proc, role) \
+	(pg_proc_aclcheck((proc), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#endif
+
+/* 16: ExecInsertIndexTuples() learned about summarizing indexes */
+#if PG_VERSION_NUM >= 160000
+#define unrdf_insert_index_tuples(ri, slot, estate) \
+	ExecInsertIndexTuples((ri), (slot), (estate), false, false, NULL, NIL, false)
+#else
+#define unrdf_insert_index_tuples(ri, slot, estate) \
+	ExecInsertIndexTuples((ri), (slot), (estate), false, false, NULL, NIL)
+#endif
+
+/* 18: index_beginscan() takes instrumentation */
+#if PG_VERSION_NUM >= 180000
+#define unrdf_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define unrdf_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#endif
+
+/* 17: named wait events; before, every extension shares one */
+#if PG_VERSION_NUM >= 170000
+#define unrdf_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define unrdf_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* 18: the snapshot of a portal-less caller has to be registered the same way, but PortalContext moved */
+#if PG_VERSION_NUM >= 170000
+#include "storage/procnumber.h"
+#define UNRDF_MY_PROC_NUMBER MyProcNumber
+#else
+#include "storage/backendid.h"
+#define UNRDF_MY_PROC_NUMBER (MyBackendId - 1)
+#endif
+
+#endif							/* UNRDF_COMPAT_H */

@@ -1,0 +1,63 @@
+/*
+ * identity.c: running code as a job's owner inside a process whose session user is a superuser.
+ *
+ * SECURITY_LOCAL_USERID_CHANGE makes SET ROLE, RESET ROLE and SET SESSION AUTHORIZATION errors;
+ * SECURITY_RESTRICTED_OPERATION does the same for temporary objects, holdable cursors, LISTEN and the like, which would
+ * outlive the job in a shared process. Settings the handler changes are undone with its GUC nest level. Triggers it
+ * deferred would fire at commit, as the superuser: UnrdfFireDeferredTriggers runs them while still the owner. What is
+ * left in the session (advisory locks, prepared statements) is removed by UnrdfCleanSession between transactions. A
+ * transaction's abort restores user and nest level by itself, so only the success path calls UnrdfRestore.
+ */
+#include "postgres.h"
+
+#include "commands/async.h"
+#include "commands/prepare.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/parsenodes.h"
+#include "storage/lock.h"
+#include "utils/guc.h"
+#include "utils/portal.h"
+
+#include "base/identity.h"
+
+/* UnrdfBecome continues as owner, restricted, with settings that UnrdfRestore undoes. */
+void
+UnrdfBecome(Oid owner, UnrdfIdentity *before)
+{
+	GetUserIdAndSecContext(&before->user, &before->security);
+	SetUserIdAndSecContext(owner, before->security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	before->guc_nest_level = NewGUCNestLevel();
+}
+
+/* UnrdfRestore ends what UnrdfBecome began; every setting changed since is undone. */
+void
+UnrdfRestore(const UnrdfIdentity *before)
+{
+	AtEOXact_GUC(false, before->guc_nest_level);
+	SetUserIdAndSecContext(before->user, before->security);
+}
+
+/* UnrdfFireDeferredTriggers runs queued deferred triggers and constraints now, and makes them immediate from here on. */
+void
+UnrdfFireDeferredTriggers(void)
+{
+	ConstraintsSetStmt stmt;
+
+	memset(&stmt, 0, sizeof(stmt));
+	stmt.type = T_ConstraintsSetStmt;
+	stmt.constraints = NIL;
+	stmt.deferred = false;
+	AfterTriggerSetState(&stmt);
+}
+
+/* UnrdfCleanSession removes what handlers may have left in the session. Outside transactions. */
+void
+UnrdfCleanSession(void)
+{
+	LockReleaseAll(USER_LOCKMETHOD, true);
+	DropAllPreparedStatements();
+	ResetSequenceCaches();
+}

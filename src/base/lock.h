@@ -1,0 +1,23 @@
+#ifndef UNRDF_LOCK_H
+#define UNRDF_LOCK_H
+
+#include "postgres.h"
+
+/*
+ * Heavyweight locks of ours, in the order in which one transaction may take several. All are held to the transaction's
+ * end and take part in deadlock detection.
+ */
+typedef enum UnrdfLockClass
+{
+	UNRDF_LOCK_KEY = 1,			/* idempotency keys, in buckets */
+	UNRDF_LOCK_SUBJECT,			/* chains of receipts, in buckets */
+	UNRDF_LOCK_EPOCH,			/* making an epoch's row */
+	UNRDF_LOCK_LOG				/* integrating; the key is the log */
+} UnrdfLockClass;
+
+#define UNRDF_LOCK_BUCKETS 1024
+
+extern void UnrdfLock(UnrdfLockClass class, uint32 key);
+extern uint32 UnrdfLockBucket(const char *bytes, int len, uint32 seed);
+
+#endif							/* UNRDF_LOCK_H */

@@ -1,0 +1,55 @@
+/*
+ * xact.c: transactions of worker processes.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "tcop/tcopprot.h"
+#include "utils/snapmgr.h"
+
+#include "base/xact.h"
+
+/* UnrdfXactBegin starts a transaction with an active snapshot and shows activity in pg_stat_activity. */
+void
+UnrdfXactBegin(const char *activity)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, activity);
+	debug_query_string = activity;
+}
+
+/* UnrdfXactCommit commits what UnrdfXactBegin began, and flushes statistics. The memory context is TopMemoryContext after it. */
+void
+UnrdfXactCommit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	debug_query_string = NULL;
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* UnrdfXactAbort rolls back whatever is open, also from within a failed transaction. */
+void
+UnrdfXactAbort(void)
+{
+	HOLD_INTERRUPTS();
+	AbortOutOfAnyTransaction();
+	RESUME_INTERRUPTS();
+	debug_query_string = NULL;
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* UnrdfFreshSnapshot makes what the current transaction wrote, and what others committed, visible from here on. */
+void
+UnrdfFreshSnapshot(void)
+{
+	CommandCounterIncrement();
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}

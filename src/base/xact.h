@@ -1,0 +1,11 @@
+#ifndef UNRDF_XACT_H
+#define UNRDF_XACT_H
+
+#include "postgres.h"
+
+extern void UnrdfXactBegin(const char *activity);
+extern void UnrdfXactCommit(void);
+extern void UnrdfXactAbort(void);
+extern void UnrdfFreshSnapshot(void);
+
+#endif							/* UNRDF_XACT_H */

@@ -1,0 +1,474 @@
+/*
+ * log.c: reads a log: its newest size and root, where a receipt's leaf is, and hashes of its tree.
+ *
+ * Everything is read under the active snapshot, which has to stay active until the reader, cursor
+ * or search ends. Rows of unrdf.integration and unrdf.tile may have been forged: whatever is read
+ * here is checked by whoever relies on it, and shapes that cannot be read (a value of the wrong
+ * length, a row that is not there) are reported as missing, not raised.
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "ledger/log.h"
+
+/* Entries that a bisection reads at once in the end: as many as one chunk of a stored value has. */
+#define BISECT_TO 49
+
+#define TILE_LEVELS 8
+#define TILE_SLOTS 2
+
+/* A tile, or the part of one that is not full, or that was not stored. */
+typedef struct Tile
+{
+	bool used;
+	uint64 idx;
+	uint8 have[UNRDF_TILE_WIDTH / 8];
+	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
+} Tile;
+
+struct UnrdfNodeReader
+{
+	int32 log;
+	MemoryContext context;
+	UnrdfLookup tiles;
+	Tile *cache[TILE_LEVELS][TILE_SLOTS];
+	int victim[TILE_LEVELS];
+};
+
+/*
+ * The bytes of a stored value that should have this length; false where it is null, or has another.
+ */
+static bool
+read_bytes(Datum value, void *out, Size len)
+{
+	bytea *b;
+
+	if (DatumGetPointer(value) == NULL || toast_raw_datum_size(value) != VARHDRSZ + len)
+		return false;
+	b = DatumGetByteaPP(value);
+	memcpy(out, VARDATA_ANY(b), len);
+	if ((Pointer) b != DatumGetPointer(value))
+		pfree(b);
+	return true;
+}
+
+/* Reads a hash; what is none reads as zeros, which is no hash of anything. */
+static void
+read_hash(Datum value, uint8 *out)
+{
+	if (!read_bytes(value, out, UNRDF_HASH_LEN))
+		memset(out, 0, UNRDF_HASH_LEN);
+}
+
+/*
+ * UnrdfLogHeadRead reads a log's newest size and root. An empty log has size 0 and the root SHA-256
+ * of nothing (RFC 9162, 2.1.1). head->position is allocated in the current memory context.
+ */
+void
+UnrdfLogHeadRead(int32 log, UnrdfLogHead *head)
+{
+	UnrdfLookup rows;
+	Datum *v;
+
+	memset(head, 0, sizeof(*head));
+	UnrdfLookupBegin(&rows, UNRDF_INTEGRATION, UNRDF_INTEGRATION_PKEY);
+	UnrdfLookupKey(&rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
+	UnrdfLookupStart(&rows);
+	if (UnrdfLookupNext(&rows, BackwardScanDirection))
+	{
+		slot_getsomeattrs(rows.slot, INTEGRATION_ROOT + 1);
+		v = rows.slot->tts_values;
+		head->size =
+			(uint64) DatumGetInt64(v[INTEGRATION_FIRST]) + (uint64) DatumGetInt32(v[INTEGRATION_N]);
+		head->epoch = DatumGetInt32(v[INTEGRATION_EPOCH]);
+		if (DatumGetPointer(v[INTEGRATION_POSITION]) != NULL)
+			head->position = TextDatumGetCString(v[INTEGRATION_POSITION]);
+		read_hash(v[INTEGRATION_ROOT], head->root);
+	}
+	else if (unrdf_tree_root(0, NULL, NULL, head->root) != 0)
+		elog(ERROR, "SHA-256 failed");
+	UnrdfLookupEnd(&rows);
+}
+
+/* UnrdfEntryReceipt returns an entry's receipt id. */
+int64
+UnrdfEntryReceipt(const uint8 *entry)
+{
+	uint64 id;
+
+	memcpy(&id, entry, sizeof(id));
+	return (int64) pg_ntoh64(id);
+}
+
+/* UnrdfEntryLeaf returns an entry's leaf hash. */
+const uint8 *
+UnrdfEntryLeaf(const uint8 *entry)
+{
+	return entry + sizeof(uint64);
+}
+
+/* Reads entries of a row without reading the rest of a value that is stored out of line. */
+static bytea *
+read_entries(Datum leaves, int from, int count)
+{
+	return DatumGetByteaPSlice(leaves, from * UNRDF_LEAF_ENTRY, count * UNRDF_LEAF_ENTRY);
+}
+
+/* Whether the row's leaves are n entries. */
+static bool
+well_formed(Datum leaves, int32 n)
+{
+	return DatumGetPointer(leaves) != NULL &&
+		   toast_raw_datum_size(leaves) == VARHDRSZ + (Size) n * UNRDF_LEAF_ENTRY;
+}
+
+/* UnrdfIntegrationInBounds tells whether a row's leaves can be leaves of a tree at all. */
+bool
+UnrdfIntegrationInBounds(int64 first, int32 n)
+{
+	return first >= 0 && n > 0 && first <= (int64) UNRDF_TREE_SIZE_MAX - n;
+}
+
+/* Finds a receipt's entry in one row, whose entries ascend by receipt id. */
+static bool
+find_in_row(TupleTableSlot *slot, int64 receipt, uint64 *index, uint8 *leaf)
+{
+	Datum leaves;
+	int32 n;
+	int low = 0;
+	int high;
+	bool found = false;
+	bytea *slice;
+
+	slot_getallattrs(slot);
+	leaves = slot->tts_values[INTEGRATION_LEAVES];
+	n = DatumGetInt32(slot->tts_values[INTEGRATION_N]);
+	if (!UnrdfIntegrationInBounds(DatumGetInt64(slot->tts_values[INTEGRATION_FIRST]), n) ||
+		!well_formed(leaves, n))
+		return false;
+	for (high = n; high - low > BISECT_TO;)
+	{
+		int middle = low + (high - low) / 2;
+
+		slice = read_entries(leaves, middle, 1);
+		if (UnrdfEntryReceipt((uint8 *) VARDATA_ANY(slice)) <= receipt)
+			low = middle;
+		else
+			high = middle;
+		pfree(slice);
+	}
+	slice = read_entries(leaves, low, high - low);
+	for (int i = 0; i < high - low && !found; i++)
+	{
+		const uint8 *entry = (uint8 *) VARDATA_ANY(slice) + i * UNRDF_LEAF_ENTRY;
+
+		if (UnrdfEntryReceipt(entry) != receipt)
+			continue;
+		found = true;
+		*index = (uint64) DatumGetInt64(slot->tts_values[INTEGRATION_FIRST]) + low + i;
+		memcpy(leaf, UnrdfEntryLeaf(entry), UNRDF_HASH_LEN);
+	}
+	pfree(slice);
+	return found;
+}
+
+static bool
+find_in_rows(UnrdfLookup *rows, int64 receipt, uint64 *index, uint8 *leaf)
+{
+	bool found = false;
+
+	UnrdfLookupStart(rows);
+	while (!found && UnrdfLookupNext(rows, ForwardScanDirection))
+	{
+		CHECK_FOR_INTERRUPTS();
+		found = find_in_row(rows->slot, receipt, index, leaf);
+	}
+	UnrdfLookupEnd(rows);
+	return found;
+}
+
+/*
+ * UnrdfLeafFind finds the leaf of a receipt that transaction xid wrote: its index and the hash
+ * stored for it. False while it is not integrated. Looks only into integrations of about that
+ * transaction.
+ */
+bool
+UnrdfLeafFind(int32 log, int64 receipt, uint64 xid, uint64 *index, uint8 *leaf)
+{
+	UnrdfLookup rows;
+
+	UnrdfLookupBegin(&rows, UNRDF_INTEGRATION, UNRDF_INTEGRATION_XID_IDX);
+	UnrdfLookupKey(&rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
+	UnrdfLookupKey(&rows, 2, BTGreaterEqualStrategyNumber, F_XID8GE, UInt64GetDatum(xid));
+	UnrdfLookupKey(&rows, 3, BTLessEqualStrategyNumber, F_XID8LE, UInt64GetDatum(xid));
+	return find_in_rows(&rows, receipt, index, leaf);
+}
+
+/*
+ * UnrdfLeafSearch does the same without the transaction id, in every integration there is: for
+ * suspicious cases.
+ */
+bool
+UnrdfLeafSearch(int32 log, int64 receipt, uint64 *index, uint8 *leaf)
+{
+	UnrdfLookup rows;
+
+	UnrdfLookupBegin(&rows, UNRDF_INTEGRATION, UNRDF_INTEGRATION_PKEY);
+	UnrdfLookupKey(&rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
+	return find_in_rows(&rows, receipt, index, leaf);
+}
+
+/* UnrdfLeafCursorBegin begins reading the entries of leaves from <= index < to. */
+void
+UnrdfLeafCursorBegin(UnrdfLeafCursor *c, int32 log, uint64 from, uint64 to)
+{
+	int64 first = 0;
+	bool isnull;
+
+	c->from = from;
+	c->to = to;
+	c->in_row = false;
+	c->slice = NULL;
+	UnrdfLookupBegin(&c->rows, UNRDF_INTEGRATION, UNRDF_INTEGRATION_PKEY);
+	/* the row that from lies in is the last that begins at or before it */
+	UnrdfLookupKey(&c->rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
+	UnrdfLookupKey(&c->rows, 2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum((int64) from));
+	UnrdfLookupStart(&c->rows);
+	if (from > 0 && UnrdfLookupNext(&c->rows, BackwardScanDirection))
+		first = DatumGetInt64(slot_getattr(c->rows.slot, INTEGRATION_FIRST + 1, &isnull));
+	UnrdfLookupKey(&c->rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
+	UnrdfLookupKey(&c->rows, 2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first));
+	UnrdfLookupStart(&c->rows);
+}
+
+/* Goes to the next row that has leaves of the range; false where there is none. */
+static bool
+next_row(UnrdfLeafCursor *c)
+{
+	UnrdfLeafRun *run = &c->run;
+
+	while (UnrdfLookupNext(&c->rows, ForwardScanDirection))
+	{
+		Datum *v;
+
+		slot_getallattrs(c->rows.slot);
+		v = c->rows.slot->tts_values;
+		run->first = DatumGetInt64(v[INTEGRATION_FIRST]);
+		run->n = DatumGetInt32(v[INTEGRATION_N]);
+		if (run->first >= (int64) c->to)
+			return false;
+		if (!UnrdfIntegrationInBounds(run->first, run->n) || run->first + run->n <= (int64) c->from)
+			continue;
+		run->xid_min = DatumGetUInt64(v[INTEGRATION_XID_MIN]);
+		run->xid_max = DatumGetUInt64(v[INTEGRATION_XID_MAX]);
+		read_hash(v[INTEGRATION_ROOT], run->root);
+		run->torn = !well_formed(v[INTEGRATION_LEAVES], run->n);
+		c->next = Max(run->first, (int64) c->from);
+		return true;
+	}
+	return false;
+}
+
+/* UnrdfLeafCursorNext returns the next run, which lives until the next call; NULL at the end. */
+const UnrdfLeafRun *
+UnrdfLeafCursorNext(UnrdfLeafCursor *c)
+{
+	UnrdfLeafRun *run = &c->run;
+	int64 end;
+
+	if (c->slice)
+		pfree(c->slice);
+	c->slice = NULL;
+	if (!c->in_row && !next_row(c))
+		return NULL;
+	end = Min(run->first + run->n, (int64) c->to);
+	run->index = c->next;
+	run->count = 0;
+	run->entries = NULL;
+	if (!run->torn)
+	{
+		run->count = (int) Min(end - c->next, UNRDF_LEAF_RUN);
+		c->slice = read_entries(c->rows.slot->tts_values[INTEGRATION_LEAVES],
+								(int) (c->next - run->first), run->count);
+		run->entries = (uint8 *) VARDATA_ANY(c->slice);
+	}
+	c->next += run->count;
+	c->in_row = !run->torn && c->next < end;
+	return run;
+}
+
+/* UnrdfLeafCursorEnd closes everything. */
+void
+UnrdfLeafCursorEnd(UnrdfLeafCursor *c)
+{
+	if (c->slice)
+		pfree(c->slice);
+	UnrdfLookupEnd(&c->rows);
+}
+
+/* UnrdfTileRead reads a stored tile's 256 hashes; false where it is not stored, or not whole. */
+bool
+UnrdfTileRead(UnrdfLookup *tiles, int32 log, int level, uint64 idx, uint8 (*hashes)[UNRDF_HASH_LEN])
+{
+	bool isnull;
+
+	UnrdfLookupKey(tiles, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
+	UnrdfLookupKey(tiles, 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(level));
+	UnrdfLookupKey(tiles, 3, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum((int64) idx));
+	UnrdfLookupStart(tiles);
+	return UnrdfLookupNext(tiles, ForwardScanDirection) &&
+		   read_bytes(slot_getattr(tiles->slot, TILE_HASHES + 1, &isnull), hashes,
+					  UNRDF_TILE_WIDTH * UNRDF_HASH_LEN);
+}
+
+/*
+ * UnrdfPerfectRoot computes the root over n hashes, a power of two, and overwrites them. Non-zero
+ * where SHA-256 fails.
+ */
+int
+UnrdfPerfectRoot(uint8 (*hashes)[UNRDF_HASH_LEN], int n, uint8 *out)
+{
+	for (; n > 1; n /= 2)
+		for (int i = 0; i < n / 2; i++)
+			if (unrdf_node_hash(hashes[2 * i], hashes[2 * i + 1], hashes[i]) != 0)
+				return -1;
+	memcpy(out, hashes[0], UNRDF_HASH_LEN);
+	return 0;
+}
+
+/*
+ * UnrdfNodeReaderBegin begins reading a log's tree; everything is allocated in the current memory
+ * context.
+ */
+UnrdfNodeReader *
+UnrdfNodeReaderBegin(int32 log)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "unrdf nodes", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	UnrdfNodeReader *r = palloc0(sizeof(UnrdfNodeReader));
+
+	r->log = log;
+	r->context = context;
+	UnrdfLookupBegin(&r->tiles, UNRDF_TILE, UNRDF_TILE_PKEY);
+	MemoryContextSwitchTo(old);
+	return r;
+}
+
+static void
+set_have(Tile *tile, int i)
+{
+	tile->have[i / 8] |= 1 << (i % 8);
+}
+
+/* Right of the full tiles, leaf hashes are in the integrations only. */
+static void
+load_leaves(UnrdfNodeReader *r, Tile *tile)
+{
+	UnrdfLeafCursor cursor;
+	const UnrdfLeafRun *run;
+	uint64 first = tile->idx * UNRDF_TILE_WIDTH;
+
+	UnrdfLeafCursorBegin(&cursor, r->log, first, first + UNRDF_TILE_WIDTH);
+	while ((run = UnrdfLeafCursorNext(&cursor)) != NULL)
+		for (int i = 0; i < run->count; i++)
+		{
+			int at = (int) (run->index - first) + i;
+
+			memcpy(tile->hashes[at], UnrdfEntryLeaf(run->entries + i * UNRDF_LEAF_ENTRY),
+				   UNRDF_HASH_LEN);
+			set_have(tile, at);
+		}
+	UnrdfLeafCursorEnd(&cursor);
+}
+
+/* The tile of a level, from the cache or the tables; where it is not stored, only what it has. */
+static Tile *
+get_tile(UnrdfNodeReader *r, int q, uint64 idx)
+{
+	Tile *tile;
+
+	for (int i = 0; i < TILE_SLOTS; i++)
+		if (r->cache[q][i] && r->cache[q][i]->used && r->cache[q][i]->idx == idx)
+			return r->cache[q][i];
+	r->victim[q] = (r->victim[q] + 1) % TILE_SLOTS;
+	if (r->cache[q][r->victim[q]] == NULL)
+		r->cache[q][r->victim[q]] = MemoryContextAlloc(r->context, sizeof(Tile));
+	tile = r->cache[q][r->victim[q]];
+	tile->used = false;
+	tile->idx = idx;
+	memset(tile->have, 0, sizeof(tile->have));
+	if (UnrdfTileRead(&r->tiles, r->log, q, idx, tile->hashes))
+		memset(tile->have, 0xff, sizeof(tile->have));
+	else if (q == 0)
+		load_leaves(r, tile);
+	tile->used = true;
+	return tile;
+}
+
+/*
+ * Makes sure that a tile has the hash at a place. A hash that is not stored is the root of the tile
+ * below it, which is full and so is stored; that one lies on a lower level, so reading it leaves
+ * this tile in the cache.
+ */
+static int
+ensure_hash(UnrdfNodeReader *r, int q, Tile *tile, int i)
+{
+	Tile *below;
+	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
+
+	if (tile->have[i / 8] & (1 << (i % 8)))
+		return 0;
+	if (q == 0)
+		return -1;
+	CHECK_FOR_INTERRUPTS();
+	below = get_tile(r, q - 1, tile->idx * UNRDF_TILE_WIDTH + i);
+	for (int j = 0; j < UNRDF_TILE_WIDTH; j++)
+		if (ensure_hash(r, q - 1, below, j) != 0)
+			return -1;
+	memcpy(hashes, below->hashes, sizeof(hashes));
+	if (UnrdfPerfectRoot(hashes, UNRDF_TILE_WIDTH, tile->hashes[i]) != 0)
+		return -1;
+	set_have(tile, i);
+	return 0;
+}
+
+/*
+ * UnrdfNodeRead is the UnrdfNodeSource of a reader: the hash of the perfect subtree at (level,
+ * index). Non-zero where something that it is made of is missing. Reads one tile, or up to 255 of
+ * the tiles right below where that tile is not full yet.
+ */
+int
+UnrdfNodeRead(void *reader, int level, uint64 index, uint8 *out)
+{
+	UnrdfNodeReader *r = reader;
+	int q = level / UNRDF_TILE_HEIGHT;
+	int height = level % UNRDF_TILE_HEIGHT;
+	int n = 1 << height;
+	uint64 first = index << height;
+	int at = (int) (first % UNRDF_TILE_WIDTH);
+	Tile *tile;
+	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
+
+	if (level < 0 || q >= TILE_LEVELS || index > (PG_UINT64_MAX >> level))
+		return -1;
+	tile = get_tile(r, q, first / UNRDF_TILE_WIDTH);
+	for (int i = 0; i < n; i++)
+		if (ensure_hash(r, q, tile, at + i) != 0)
+			return -1;
+	memcpy(hashes, tile->hashes[at], n * UNRDF_HASH_LEN);
+	return UnrdfPerfectRoot(hashes, n, out);
+}
+
+/* UnrdfNodeReaderEnd closes and frees the reader. */
+void
+UnrdfNodeReaderEnd(UnrdfNodeReader *r)
+{
+	UnrdfLookupEnd(&r->tiles);
+	MemoryContextDelete(r->context);
+}

@@ -1,0 +1,315 @@
+/*
+ * verify.c: checks a receipt against the rows it speaks of, and against the log.
+ *
+ * Nothing stored is believed: hashes are recomputed from payload, result and columns, and compared.
+ * A forged row must become a verdict and never an error, so whatever the readers of a receipt would
+ * raise for is looked at first; the rest, canonical JSON of a value that has none, is caught around
+ * code that only computes, which needs no savepoint. Storage that cannot be read at all (a lost
+ * TOAST chunk, a bad page) still raises.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xlog.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "base/follow.h"
+#include "ledger/epoch.h"
+#include "ledger/log.h"
+#include "ledger/proof.h"
+#include "ledger/verify.h"
+
+const char UnrdfReceiptMissing[] = "there is no receipt";
+const char UnrdfLeafDiffers[] = "receipt does not have the leaf hash that is in the log";
+const char UnrdfXidDiffers[] = "transaction id is not one of the integration that has the receipt";
+
+/* What the columns of a receipt should say. */
+typedef struct Hashes
+{
+	uint8 payload[UNRDF_HASH_LEN];
+	uint8 result[UNRDF_HASH_LEN];
+	uint8 leaf[UNRDF_HASH_LEN];
+} Hashes;
+
+/*
+ * UnrdfCheckerBegin prepares for checking receipts under the active snapshot, in the current memory
+ * context.
+ */
+void
+UnrdfCheckerBegin(UnrdfChecker *c)
+{
+	UnrdfEpochForget();
+	c->context = AllocSetContextCreate(CurrentMemoryContext, "unrdf checked receipt",
+									   ALLOCSET_DEFAULT_SIZES);
+	UnrdfIdLookupBegin(&c->receipts, UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY);
+	UnrdfIdLookupBegin(&c->jobs, UNRDF_JOB, UNRDF_JOB_PKEY);
+	UnrdfLookupBegin(&c->subjects, UNRDF_RECEIPT, UNRDF_RECEIPT_SUBJECT_IDX);
+	initStringInfo(&c->scratch);
+}
+
+/* UnrdfCheckerEnd closes and frees everything. */
+void
+UnrdfCheckerEnd(UnrdfChecker *c)
+{
+	UnrdfIdLookupEnd(&c->receipts);
+	UnrdfIdLookupEnd(&c->jobs);
+	UnrdfLookupEnd(&c->subjects);
+	pfree(c->scratch.data);
+	MemoryContextDelete(c->context);
+}
+
+/* Reads a row into r, where it can be a receipt at all. */
+static const char *
+read_receipt(TupleTableSlot *slot, UnrdfReceipt *r)
+{
+	static const bool optional[RECEIPT_COLUMNS] = {
+		[RECEIPT_REVISION] = true, [RECEIPT_SUBJECT] = true, [RECEIPT_RESULT_HASH] = true,
+		[RECEIPT_PREVIOUS] = true, [RECEIPT_PAYLOAD] = true, [RECEIPT_RESULT] = true};
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < RECEIPT_COLUMNS; i++)
+		if (slot->tts_isnull[i] && !optional[i])
+			return "a column that every receipt has is null";
+	UnrdfReceiptRead(slot, r);
+	if (UnrdfEpochFind(r->epoch) == NULL)
+		return "epoch does not exist";
+	return NULL;
+}
+
+/* Whether the current error says that a value has no canonical form. */
+static bool
+has_no_canonical_form(void)
+{
+	switch (geterrcode())
+	{
+		case ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE:
+		case ERRCODE_CHARACTER_NOT_IN_REPERTOIRE:
+		case ERRCODE_UNTRANSLATABLE_CHARACTER:
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Computes all that has to be computed in canonical JSON; returns what could not be. payload is the
+ * JSON null where NULL; with leaf_only, payload and result are left alone. Nothing in here takes a
+ * lock or opens anything, so an error leaves only memory behind.
+ */
+static const char *
+recompute(UnrdfChecker *c, const UnrdfReceipt *r, Jsonb *payload, bool leaf_only, Hashes *h)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *volatile reason = NULL;
+
+	PG_TRY();
+	{
+		if (!leaf_only)
+		{
+			reason = "payload has no canonical JSON";
+			UnrdfSaltedHash(r->salt, payload, &c->scratch, h->payload);
+			reason = "result has no canonical JSON";
+			if (r->result)
+				UnrdfSaltedHash(r->salt, r->result, &c->scratch, h->result);
+		}
+		reason = "receipt has no canonical JSON";
+		UnrdfReceiptLeaf(r, &c->scratch, h->leaf);
+		reason = NULL;
+	}
+	PG_CATCH();
+	{
+		if (!has_no_canonical_form())
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return reason;
+}
+
+/*
+ * Finds what the payload hash is over: the arguments of a job, the receipt's own payload otherwise.
+ */
+static const char *
+find_payload(UnrdfChecker *c, const UnrdfReceipt *r, Jsonb **payload)
+{
+	Datum args;
+	bool isnull;
+
+	*payload = r->payload;
+	if (r->kind != UNRDF_EXECUTE)
+		return NULL;
+	if (r->payload)
+		return "receipt of a job has a payload of its own";
+	if (!UnrdfIdLookupFind(&c->jobs, r->id))
+		return "there is no job";
+	args = slot_getattr(c->jobs.rows.slot, JOB_ARGS + 1, &isnull);
+	*payload = isnull ? NULL : DatumGetJsonbP(args);
+	return NULL;
+}
+
+/* Checks the link to the subject's previous receipt. */
+static const char *
+check_link(UnrdfChecker *c, const UnrdfReceipt *r)
+{
+	UnrdfReceipt previous;
+	Hashes h;
+	const char *reason;
+
+	if (r->subject == NULL || r->revision <= 1)
+	{
+		if (r->has_previous)
+			return "first receipt of its subject has a link to a previous one";
+		if ((r->subject == NULL) != (r->revision == 0))
+			return "revision does not go with the subject";
+		return NULL;
+	}
+	if (!r->has_previous)
+		return "link to the subject's previous receipt is missing";
+	UnrdfLookupKey(&c->subjects, 1, BTEqualStrategyNumber, F_TEXTEQ,
+				   PointerGetDatum(cstring_to_text_with_len(r->subject, r->subject_len)));
+	UnrdfLookupKey(&c->subjects, 2, BTEqualStrategyNumber, F_INT4EQ,
+				   Int32GetDatum(r->revision - 1));
+	UnrdfLookupStart(&c->subjects);
+	if (!UnrdfLookupNext(&c->subjects, ForwardScanDirection))
+		return "there is no previous receipt of the subject";
+	reason = read_receipt(c->subjects.slot, &previous);
+	if (reason == NULL)
+		reason = recompute(c, &previous, NULL, true, &h);
+	if (reason || memcmp(h.leaf, r->previous, UNRDF_HASH_LEN) != 0)
+		return "link to the subject's previous receipt does not fit it";
+	return NULL;
+}
+
+/* Checks everything about the receipt in the look-up's slot that the log is not needed for. */
+static const char *
+check_row(UnrdfChecker *c)
+{
+	UnrdfReceipt *r = &c->receipt;
+	const char *reason;
+	Jsonb *payload;
+	Hashes h;
+
+	reason = read_receipt(c->receipts.rows.slot, r);
+	if (reason == NULL)
+		reason = find_payload(c, r, &payload);
+	if (reason == NULL && r->has_result != (r->result != NULL))
+		reason =
+			r->has_result ? "there is a hash of the result but no result" : "result has no hash";
+	if (reason == NULL)
+		reason = recompute(c, r, payload, false, &h);
+	if (reason)
+		return reason;
+	memcpy(c->leaf, h.leaf, UNRDF_HASH_LEN);
+	if (memcmp(h.payload, r->payload_hash, UNRDF_HASH_LEN) != 0)
+		return "payload does not have the receipt's payload hash";
+	if (r->has_result && memcmp(h.result, r->result_hash, UNRDF_HASH_LEN) != 0)
+		return "result does not have the receipt's result hash";
+	return check_link(c, r);
+}
+
+/*
+ * UnrdfCheckReceipt checks a receipt as far as that takes no log: payload, result and the link to
+ * its subject's previous receipt. Returns the first reason why it is bad, a constant, or NULL;
+ * c->receipt and c->leaf are what was read and recomputed. Cheapest with ascending ids.
+ */
+const char *
+UnrdfCheckReceipt(UnrdfChecker *c, int64 id)
+{
+	MemoryContext old;
+	const char *reason;
+
+	MemoryContextReset(c->context);
+	if (!UnrdfIdLookupFind(&c->receipts, id))
+		return UnrdfReceiptMissing;
+	old = MemoryContextSwitchTo(c->context);
+	reason = check_row(c);
+	MemoryContextSwitchTo(old);
+	return reason;
+}
+
+/*
+ * Whether the log's follower has returned everything of the receipt's transaction: it has, of this
+ * cluster's, below the xmin of its position.
+ */
+static bool
+log_is_past(const UnrdfReceipt *r, const UnrdfLogHead *head)
+{
+	const UnrdfEpoch *epoch = UnrdfEpochFind(head->epoch);
+	UnrdfFollower f;
+
+	if (head->position == NULL || epoch == NULL ||
+		epoch->system_identifier != GetSystemIdentifier())
+		return false;
+	UnrdfFollowInit(&f, CurrentMemoryContext);
+	return UnrdfFollowRead(&f, head->position) && r->xid < f.seen.xmin;
+}
+
+/*
+ * A receipt that no integration of its transaction's time has: usually it waits for its turn. But
+ * its transaction id may be forged, and one of the future (which is also that of a restored
+ * receipt) or of the log's past is looked into.
+ */
+static UnrdfVerdict
+check_absence(const UnrdfReceipt *r, const UnrdfLogHead *head, const char **reason)
+{
+	bool past = log_is_past(r, head);
+	bool future = r->xid >= U64FromFullTransactionId(ReadNextFullTransactionId());
+	uint64 index;
+	uint8 leaf[UNRDF_HASH_LEN];
+
+	if ((past || future) && UnrdfLeafSearch(UNRDF_RECEIPTS_LOG, r->id, &index, leaf))
+		*reason = UnrdfXidDiffers;
+	else if (past)
+		*reason = "log has gone past the receipt's transaction without it";
+	else
+	{
+		*reason = "not integrated yet";
+		return UNRDF_VERDICT_PENDING;
+	}
+	return UNRDF_VERDICT_BAD;
+}
+
+/* Checks the inclusion in the newest tree. */
+static UnrdfVerdict
+check_inclusion(const UnrdfReceipt *r, const uint8 *leaf, const char **reason)
+{
+	UnrdfLogHead head;
+	UnrdfInclusion p;
+
+	UnrdfLogHeadRead(UNRDF_RECEIPTS_LOG, &head);
+	if (!UnrdfLeafFind(UNRDF_RECEIPTS_LOG, r->id, r->xid, &p.index, p.leaf))
+		return check_absence(r, &head, reason);
+	*reason = NULL;
+	p.size = head.size;
+	if (memcmp(p.leaf, leaf, UNRDF_HASH_LEN) != 0)
+		*reason = UnrdfLeafDiffers;
+	else if (!UnrdfProofBuild(UNRDF_RECEIPTS_LOG, &p))
+		*reason = "log lacks hashes that the inclusion proof takes";
+	else if (!unrdf_verify_inclusion(p.index, p.size, leaf,
+									 (const uint8(*)[UNRDF_HASH_LEN]) p.hashes, p.n, head.root))
+		*reason = "inclusion proof does not lead to the root of the newest tree";
+	return *reason ? UNRDF_VERDICT_BAD : UNRDF_VERDICT_OK;
+}
+
+/*
+ * UnrdfVerify recomputes everything about one receipt from the rows that the active snapshot sees.
+ * *reason is a constant that says which check failed; NULL with UNRDF_VERDICT_OK.
+ */
+UnrdfVerdict
+UnrdfVerify(int64 receipt, const char **reason)
+{
+	UnrdfChecker c;
+	UnrdfVerdict verdict = UNRDF_VERDICT_BAD;
+
+	UnrdfCheckerBegin(&c);
+	*reason = UnrdfCheckReceipt(&c, receipt);
+	if (*reason == UnrdfReceiptMissing)
+		verdict = UNRDF_VERDICT_MISSING;
+	else if (*reason == NULL)
+		verdict = check_inclusion(&c.receipt, c.leaf, reason);
+	UnrdfCheckerEnd(&c);
+	return verdict;
+}

@@ -1,0 +1,47 @@
+#ifndef UNRDF_VERIFY_H
+#define UNRDF_VERIFY_H
+
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+
+#include "base/lookup.h"
+#include "ledger/receipt.h"
+
+typedef enum UnrdfVerdict
+{
+	UNRDF_VERDICT_OK,
+	UNRDF_VERDICT_PENDING,
+	UNRDF_VERDICT_MISSING,
+	UNRDF_VERDICT_BAD
+} UnrdfVerdict;
+
+/* What checking receipts one after another needs. */
+typedef struct UnrdfChecker
+{
+	MemoryContext context; /* of one receipt, reset by the next */
+	UnrdfIdLookup receipts;
+	UnrdfIdLookup jobs;
+	UnrdfLookup subjects;
+	StringInfoData scratch;
+	UnrdfReceipt receipt;       /* the one checked last, as far as it could be read */
+	uint8 leaf[UNRDF_HASH_LEN]; /* its leaf hash, recomputed, unless there was a reason */
+} UnrdfChecker;
+
+/* Fixed texts, so that they can be compared and cost nothing. */
+extern const char UnrdfReceiptMissing[];
+extern const char UnrdfLeafDiffers[];
+extern const char UnrdfXidDiffers[];
+
+extern void UnrdfCheckerBegin(UnrdfChecker *c);
+extern const char *UnrdfCheckReceipt(UnrdfChecker *c, int64 id);
+extern void UnrdfCheckerEnd(UnrdfChecker *c);
+extern UnrdfVerdict UnrdfVerify(int64 receipt, const char **reason);
+
+/* verify_parallel.c */
+extern void UnrdfVerifyInit(void);
+extern void UnrdfVerifyAll(int workers, ReturnSetInfo *result);
+extern void UnrdfVerifyProgress(ReturnSetInfo *result);
+
+#endif /* UNRDF_VERIFY_H */

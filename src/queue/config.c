@@ -1,0 +1,375 @@
+/*
+ * config.c: queues and handlers.
+ *
+ * They change rarely and are read for every job, so each process caches handlers and queue ids. UnrdfDatabase.config
+ * counts committed changes; a process that finds another count than it had forgets everything, as it does when a
+ * transaction of its own aborts (it may have cached what that transaction wrote).
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+
+#include "base/commit.h"
+#include "base/compat.h"
+#include "base/plan.h"
+#include "base/shmem.h"
+#include "queue/config.h"
+
+typedef struct QueueName
+{
+	char		name[NAMEDATALEN];
+	int32		id;
+} QueueName;
+
+static UnrdfPlan insert_queue = {
+	"INSERT INTO unrdf.queue (name) VALUES ($1) RETURNING id", 1, {TEXTOID}
+};
+static UnrdfPlan find_queue = {
+	"SELECT id FROM unrdf.queue WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
+};
+static UnrdfPlan read_queue = {
+	"SELECT paused, max_running FROM unrdf.queue_state WHERE queue OPERATOR(pg_catalog.=) $1", 1, {INT4OID}
+};
+static UnrdfPlan set_limit = {
+	"INSERT INTO unrdf.queue_state (queue, max_running, changed_by) VALUES ($1, $2, CURRENT_USER::pg_catalog.regrole)",
+	2, {INT4OID, INT4OID}
+};
+static UnrdfPlan set_paused = {
+	"INSERT INTO unrdf.queue_state AS s (queue, paused, changed_by) VALUES ($1, $2, CURRENT_USER::pg_catalog.regrole)"
+	" ON CONFLICT (queue) DO UPDATE SET paused = EXCLUDED.paused, changed_by = EXCLUDED.changed_by,"
+	" changed_at = pg_catalog.now()",
+	2, {INT4OID, BOOLOID}
+};
+static UnrdfPlan upsert_handler = {
+	"INSERT INTO unrdf.handler AS h (name, function, owner, max_attempts, timeout_ms, backoff_ms, backoff_cap_ms,"
+	" own_transaction) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+	" ON CONFLICT (name) DO UPDATE SET function = EXCLUDED.function, max_attempts = EXCLUDED.max_attempts,"
+	" timeout_ms = EXCLUDED.timeout_ms, backoff_ms = EXCLUDED.backoff_ms, backoff_cap_ms = EXCLUDED.backoff_cap_ms,"
+	" own_transaction = EXCLUDED.own_transaction, changed_at = pg_catalog.now()"
+	" WHERE pg_catalog.pg_has_role(h.owner::pg_catalog.oid, 'USAGE') RETURNING id",
+	8, {TEXTOID, REGPROCEDUREOID, REGROLEOID, INT4OID, INT4OID, INT4OID, INT4OID, BOOLOID}
+};
+#define HANDLER_COLUMNS "SELECT id, name, function, owner, max_attempts, timeout_ms, backoff_ms, backoff_cap_ms," \
+	" own_transaction FROM unrdf.handler "
+static UnrdfPlan handler_by_name = {
+	HANDLER_COLUMNS "WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
+};
+static UnrdfPlan handler_by_id = {
+	HANDLER_COLUMNS "WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}
+};
+
+static MemoryContext cache_context = NULL;
+static HTAB *queue_names = NULL;
+static HTAB *handlers = NULL;
+static uint32 cached_config = 0;
+static bool forget = false;
+
+static void
+at_xact_event(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		forget = true;
+}
+
+static void
+at_subxact_event(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		forget = true;
+}
+
+/* Makes the caches empty where they may be stale. */
+static void
+check_caches(void)
+{
+	UnrdfDatabase *db = UnrdfMyDatabase();
+	uint32		config = db ? pg_atomic_read_u32(&db->config) : 0;
+	HASHCTL		ctl = {0};
+
+	if (cache_context == NULL)
+	{
+		RegisterXactCallback(at_xact_event, NULL);
+		RegisterSubXactCallback(at_subxact_event, NULL);
+		cache_context = AllocSetContextCreate(TopMemoryContext, "unrdf configuration", ALLOCSET_SMALL_SIZES);
+	}
+	if (handlers && config == cached_config && !forget && db)
+		return;
+	MemoryContextReset(cache_context);
+	cached_config = config;
+	forget = false;
+	ctl.hcxt = cache_context;
+	ctl.keysize = NAMEDATALEN;
+	ctl.entrysize = sizeof(QueueName);
+	queue_names = hash_create("unrdf queues", 16, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	ctl.keysize = sizeof(int32);
+	ctl.entrysize = sizeof(UnrdfHandler);
+	handlers = hash_create("unrdf handlers", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static void
+bump(uint64 arg)
+{
+	UnrdfDatabase *db = UnrdfMyDatabase();
+
+	if (db == NULL)
+		return;
+	pg_atomic_fetch_add_u32(&db->config, 1);
+	UnrdfSetLatch(&db->dispatcher);
+}
+
+/* UnrdfConfigChanged makes every process of the database read its configuration again, once this transaction commits. */
+void
+UnrdfConfigChanged(void)
+{
+	forget = true;
+	UnrdfAtCommit(bump, 0);
+}
+
+/* Names are short, so that caches can have them inline. */
+static void
+check_name(text *name, const char *what)
+{
+	if (VARSIZE_ANY_EXHDR(name) == 0 || VARSIZE_ANY_EXHDR(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("name of a %s must have between 1 and %d bytes", what, NAMEDATALEN - 1)));
+}
+
+/* UnrdfCreateQueue makes a queue; max_running 0 means no limit. Raises 42710 where there is one of that name. */
+void
+UnrdfCreateQueue(text *name, int32 max_running)
+{
+	Datum		values[2];
+	bool		isnull;
+
+	check_name(name, "queue");
+	PreventCommandIfReadOnly("unrdf.create_queue()");
+	SPI_connect();
+	values[0] = PointerGetDatum(name);
+	if (UnrdfExecuteLatest(&find_queue, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("queue \"%s\" already exists", text_to_cstring(name))));
+	UnrdfExecute(&insert_queue, values, NULL, false);
+	if (max_running > 0)
+	{
+		values[0] = UnrdfResult(0, 0, &isnull);
+		values[1] = Int32GetDatum(max_running);
+		UnrdfExecute(&set_limit, values, NULL, false);
+	}
+	SPI_finish();
+	UnrdfConfigChanged();
+}
+
+/* UnrdfPauseQueue pauses or resumes a queue. Raises 42704 for an unknown one. */
+void
+UnrdfPauseQueue(text *name, bool paused)
+{
+	Datum		values[2];
+
+	PreventCommandIfReadOnly(paused ? "unrdf.pause_queue()" : "unrdf.resume_queue()");
+	values[0] = Int32GetDatum(UnrdfQueueId(name));
+	values[1] = BoolGetDatum(paused);
+	SPI_connect();
+	UnrdfExecute(&set_paused, values, NULL, false);
+	SPI_finish();
+	UnrdfConfigChanged();
+}
+
+/*
+ * UnrdfHandlerArgs returns how many arguments a handler function takes: 1 for (jsonb), 2 for (bigint, jsonb). Raises 42883
+ * where it does not exist, 42P13 where it is no such function returning void or jsonb.
+ */
+int
+UnrdfHandlerArgs(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc proc;
+	int			nargs = 0;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("handler function with OID %u does not exist", function)));
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	if (proc->prokind == PROKIND_FUNCTION && !proc->proretset &&
+		(proc->prorettype == VOIDOID || proc->prorettype == JSONBOID))
+	{
+		if (proc->pronargs == 1 && proc->proargtypes.values[0] == JSONBOID)
+			nargs = 1;
+		else if (proc->pronargs == 2 && proc->proargtypes.values[0] == INT8OID && proc->proargtypes.values[1] == JSONBOID)
+			nargs = 2;
+	}
+	ReleaseSysCache(tuple);
+	if (nargs == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("%s cannot be a handler", format_procedure(function)),
+				 errhint("A handler is a function (jsonb) or (bigint, jsonb) that returns void or jsonb.")));
+	return nargs;
+}
+
+/* UnrdfRegisterHandler makes or changes a handler. Raises 42501 where it is somebody else's. */
+void
+UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, int32 timeout_ms, int32 backoff_ms,
+					 int32 backoff_cap_ms, bool own_transaction)
+{
+	Datum		values[8];
+
+	check_name(name, "handler");
+	PreventCommandIfReadOnly("unrdf.register_handler()");
+	(void) UnrdfHandlerArgs(function);
+	if (!unrdf_proc_executable(function, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for function %s", format_procedure(function))));
+	values[0] = PointerGetDatum(name);
+	values[1] = ObjectIdGetDatum(function);
+	values[2] = ObjectIdGetDatum(GetUserId());
+	values[3] = Int32GetDatum(max_attempts);
+	values[4] = Int32GetDatum(timeout_ms);
+	values[5] = Int32GetDatum(backoff_ms);
+	values[6] = Int32GetDatum(backoff_cap_ms);
+	values[7] = BoolGetDatum(own_transaction);
+	SPI_connect();
+	if (UnrdfExecute(&upsert_handler, values, NULL, false) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of handler \"%s\"", text_to_cstring(name))));
+	SPI_finish();
+	UnrdfConfigChanged();
+}
+
+/* UnrdfQueueId returns a queue's id; raises 42704 for an unknown one. */
+int32
+UnrdfQueueId(text *name)
+{
+	char		key[NAMEDATALEN];
+	QueueName  *entry;
+	Datum		value = PointerGetDatum(name);
+	bool		isnull;
+	int32		id = -1;
+
+	check_name(name, "queue");
+	check_caches();
+	text_to_cstring_buffer(name, key, sizeof(key));
+	entry = hash_search(queue_names, key, HASH_FIND, NULL);
+	if (entry)
+		return entry->id;
+	SPI_connect();
+	if (UnrdfExecuteLatest(&find_queue, &value, NULL) == 1)
+		id = DatumGetInt32(UnrdfResult(0, 0, &isnull));
+	SPI_finish();
+	if (id < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("queue \"%s\" does not exist", key),
+				 errhint("Create it with unrdf.create_queue.")));
+	entry = hash_search(queue_names, key, HASH_ENTER, NULL);
+	entry->id = id;
+	return id;
+}
+
+/* Enters the handler of the last query's row in the cache. Inside SPI. */
+static UnrdfHandler *
+cache_handler(void)
+{
+	bool		isnull;
+	int32		id = DatumGetInt32(UnrdfResult(0, 0, &isnull));
+	UnrdfHandler *h = hash_search(handlers, &id, HASH_ENTER, NULL);
+
+	text_to_cstring_buffer(DatumGetTextPP(UnrdfResult(0, 1, &isnull)), h->name, NAMEDATALEN);
+	h->function = DatumGetObjectId(UnrdfResult(0, 2, &isnull));
+	h->owner = DatumGetObjectId(UnrdfResult(0, 3, &isnull));
+	h->max_attempts = DatumGetInt32(UnrdfResult(0, 4, &isnull));
+	h->timeout_ms = DatumGetInt32(UnrdfResult(0, 5, &isnull));
+	h->backoff_ms = DatumGetInt32(UnrdfResult(0, 6, &isnull));
+	h->backoff_cap_ms = DatumGetInt32(UnrdfResult(0, 7, &isnull));
+	h->own_transaction = DatumGetBool(UnrdfResult(0, 8, &isnull));
+	return h;
+}
+
+/* UnrdfHandlerByName returns a handler, valid until the next call into this file; raises 42704 for an unknown one. */
+const UnrdfHandler *
+UnrdfHandlerByName(text *name)
+{
+	char		key[NAMEDATALEN];
+	UnrdfHandler *h;
+	HASH_SEQ_STATUS seq;
+	Datum		value = PointerGetDatum(name);
+
+	check_name(name, "handler");
+	check_caches();
+	text_to_cstring_buffer(name, key, sizeof(key));
+	hash_seq_init(&seq, handlers);
+	while ((h = hash_seq_search(&seq)) != NULL)
+		if (strcmp(h->name, key) == 0)
+		{
+			hash_seq_term(&seq);
+			return h;
+		}
+	SPI_connect();
+	if (UnrdfExecuteLatest(&handler_by_name, &value, NULL) == 1)
+		h = cache_handler();
+	SPI_finish();
+	if (h == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("handler \"%s\" does not exist", key),
+				 errhint("Register it with unrdf.register_handler.")));
+	return h;
+}
+
+/* UnrdfHandlerById returns a handler, valid until the next call into this file; NULL for an unknown one. */
+const UnrdfHandler *
+UnrdfHandlerById(int32 id)
+{
+	UnrdfHandler *h;
+	Datum		value = Int32GetDatum(id);
+
+	check_caches();
+	h = hash_search(handlers, &id, HASH_FIND, NULL);
+	if (h)
+		return h;
+	SPI_connect();
+	if (UnrdfExecuteLatest(&handler_by_id, &value, NULL) == 1)
+		h = cache_handler();
+	SPI_finish();
+	return h;
+}
+
+/* UnrdfQueueById reads a queue's settings; false where it has the defaults. */
+bool
+UnrdfQueueById(int32 id, UnrdfQueue *queue)
+{
+	Datum		value = Int32GetDatum(id);
+	bool		isnull;
+	bool		found;
+
+	queue->id = id;
+	queue->paused = false;
+	queue->max_running = 0;
+	SPI_connect();
+	found = UnrdfExecuteLatest(&read_queue, &value, NULL) == 1;
+	if (found)
+	{
+		queue->paused = DatumGetBool(UnrdfResult(0, 0, &isnull));
+		queue->max_running = DatumGetInt32(UnrdfResult(0, 1, &isnull));
+		if (isnull)
+			queue->max_running = 0;
+	}
+	SPI_finish();
+	return found;
+}

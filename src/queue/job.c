@@ -1,0 +1,158 @@
+/*
+ * job.c: rows of unrdf.job. They are written once, in the enqueuer's transaction, and never changed.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/skey.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "commands/sequence.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/append.h"
+#include "base/commit.h"
+#include "base/compat.h"
+#include "base/shmem.h"
+#include "queue/job.h"
+
+struct UnrdfJobWriter
+{
+	UnrdfAppend *append;
+	uint64		xid;
+};
+
+/* UnrdfLaneBit returns the bit of UnrdfDatabase.lanes that stands for a lane; lanes may share one. */
+int
+UnrdfLaneBit(int32 queue, int priority)
+{
+	return (int) (((uint32) queue * UNRDF_PRIORITIES + priority) % UNRDF_LANE_BITS);
+}
+
+static void
+wake_lane(uint64 bit)
+{
+	UnrdfDatabase *db = UnrdfMyDatabase();
+
+	if (db == NULL)
+		return;
+	pg_atomic_fetch_or_u64(&db->lanes[bit / 64], UINT64CONST(1) << (bit % 64));
+	UnrdfSetLatch(&db->dispatcher);
+}
+
+/* UnrdfJobWriterBegin opens unrdf.job for writing in the current transaction and memory context. */
+UnrdfJobWriter *
+UnrdfJobWriterBegin(int capacity)
+{
+	UnrdfJobWriter *w = palloc(sizeof(UnrdfJobWriter));
+
+	w->append = UnrdfAppendBegin(UNRDF_JOB, capacity);
+	w->xid = U64FromFullTransactionId(GetTopFullTransactionId());
+	return w;
+}
+
+/* UnrdfJobWrite gives the job its id, adds its row and returns the id. args and key must live until the writer ends. */
+int64
+UnrdfJobWrite(UnrdfJobWriter *w, UnrdfJob *job)
+{
+	TupleTableSlot *slot = UnrdfAppendRow(w->append);
+
+	job->id = nextval_internal(UnrdfRelid(UNRDF_OPERATION_ID), false);
+	job->xid = w->xid;
+	UnrdfAppendSet(slot, JOB_ID, Int64GetDatum(job->id));
+	UnrdfAppendSet(slot, JOB_XID, UInt64GetDatum(job->xid));
+	UnrdfAppendSet(slot, JOB_ENQUEUED_AT, TimestampTzGetDatum(job->enqueued_at));
+	if (job->run_at != 0)
+		UnrdfAppendSet(slot, JOB_RUN_AT, TimestampTzGetDatum(job->run_at));
+	UnrdfAppendSet(slot, JOB_QUEUE, Int32GetDatum(job->queue));
+	UnrdfAppendSet(slot, JOB_HANDLER, Int32GetDatum(job->handler));
+	UnrdfAppendSet(slot, JOB_OWNER, ObjectIdGetDatum(job->owner));
+	if (job->max_attempts != 0)
+		UnrdfAppendSet(slot, JOB_MAX_ATTEMPTS, Int32GetDatum(job->max_attempts));
+	if (job->timeout_ms >= 0)
+		UnrdfAppendSet(slot, JOB_TIMEOUT_MS, Int32GetDatum(job->timeout_ms));
+	UnrdfAppendSet(slot, JOB_PRIORITY, Int16GetDatum(job->priority));
+	if (job->retry_of != 0)
+		UnrdfAppendSet(slot, JOB_RETRY_OF, Int64GetDatum(job->retry_of));
+	if (job->key)
+		UnrdfAppendSet(slot, JOB_KEY, PointerGetDatum(job->key));
+	UnrdfAppendSet(slot, JOB_ARGS, JsonbPGetDatum(job->args));
+	UnrdfAtCommit(wake_lane, UnrdfLaneBit(job->queue, job->priority));
+	return job->id;
+}
+
+/* UnrdfJobWriterFlush writes the rows so far and makes them visible to this transaction. */
+void
+UnrdfJobWriterFlush(UnrdfJobWriter *w)
+{
+	UnrdfAppendFlush(w->append);
+	CommandCounterIncrement();
+}
+
+/* UnrdfJobWriterEnd writes what is left. */
+void
+UnrdfJobWriterEnd(UnrdfJobWriter *w)
+{
+	UnrdfAppendEnd(w->append);
+	pfree(w);
+}
+
+/* UnrdfJobRead reads a row. key and args point into the slot or the current memory context. */
+void
+UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job)
+{
+	Datum	   *v;
+	bool	   *isnull;
+
+	slot_getallattrs(slot);
+	v = slot->tts_values;
+	isnull = slot->tts_isnull;
+	job->id = DatumGetInt64(v[JOB_ID]);
+	job->xid = DatumGetUInt64(v[JOB_XID]);
+	job->enqueued_at = DatumGetTimestampTz(v[JOB_ENQUEUED_AT]);
+	job->run_at = isnull[JOB_RUN_AT] ? 0 : DatumGetTimestampTz(v[JOB_RUN_AT]);
+	job->queue = DatumGetInt32(v[JOB_QUEUE]);
+	job->handler = DatumGetInt32(v[JOB_HANDLER]);
+	job->owner = DatumGetObjectId(v[JOB_OWNER]);
+	job->max_attempts = isnull[JOB_MAX_ATTEMPTS] ? 0 : DatumGetInt32(v[JOB_MAX_ATTEMPTS]);
+	job->timeout_ms = isnull[JOB_TIMEOUT_MS] ? -1 : DatumGetInt32(v[JOB_TIMEOUT_MS]);
+	job->priority = DatumGetInt16(v[JOB_PRIORITY]);
+	job->retry_of = isnull[JOB_RETRY_OF] ? 0 : DatumGetInt64(v[JOB_RETRY_OF]);
+	job->key = isnull[JOB_KEY] ? NULL : DatumGetTextPP(v[JOB_KEY]);
+	job->args = isnull[JOB_ARGS] ? NULL : DatumGetJsonbP(v[JOB_ARGS]);
+}
+
+/* UnrdfJobFetch reads a job under the active snapshot into the current memory context; false where there is none. */
+bool
+UnrdfJobFetch(int64 id, UnrdfJob *job)
+{
+	Relation	table = table_open(UnrdfRelid(UNRDF_JOB), AccessShareLock);
+	Relation	index = index_open(UnrdfRelid(UNRDF_JOB_PKEY), AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(table, NULL);
+	ScanKeyData key;
+	IndexScanDesc scan;
+	bool		found;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+	scan = unrdf_index_beginscan(table, index, GetActiveSnapshot(), 1);
+	index_rescan(scan, &key, 1, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	if (found)
+	{
+		TupleTableSlot *copy = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(table)), &TTSOpsHeapTuple);
+
+		ExecCopySlot(copy, slot);
+		UnrdfJobRead(copy, job);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
+	table_close(table, AccessShareLock);
+	return found;
+}

@@ -1,0 +1,33 @@
+/*
+ * unrdf.c: module entry.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "base/guc.h"
+#include "base/shmem.h"
+#include "ledger/verify.h"
+#include "worker/crash.h"
+#include "worker/slot.h"
+#include "worker/worker.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+/* _PG_init sets everything up when preloaded; loaded later, there are functions but no workers. */
+void
+_PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	UnrdfGucInit();
+	UnrdfShmemInit();
+	UnrdfSlotInit();
+	UnrdfCrashInit();
+	UnrdfVerifyInit();
+	UnrdfHoldInit();
+	UnrdfLauncherInit();
+}

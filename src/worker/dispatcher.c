@@ -1,0 +1,747 @@
+/*
+ * dispatcher.c: the one process per database that decides what runs next.
+ *
+ * Everything it knows is private memory (queue/lane.c) filled by followers, one per lane, and can be lost at any line: the
+ * tables say which jobs have no receipt. One dispatcher per database: the launcher starts it and waits for its end before
+ * it starts another. It hands jobs out through slots (slot.c) and never writes a row.
+ *
+ * A new dispatcher first makes known what executors already have in hand, as handed out, and only then reads lanes, so no
+ * job is handed out twice while its executor lives. A lane's first reading meets jobs of all times; those that have a
+ * receipt are left out and those with failed attempts go on from there.
+ *
+ * Jobs that ran when the server crashed are suspects (crash.c): one at a time and nothing beside it.
+ */
+#include "postgres.h"
+
+#include <unistd.h>
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/lookup.h"
+#include "base/plan.h"
+#include "base/shmem.h"
+#include "base/xact.h"
+#include "queue/config.h"
+#include "queue/lane.h"
+#include "worker/crash.h"
+#include "worker/pool.h"
+#include "worker/restore.h"
+#include "worker/slot.h"
+#include "worker/worker.h"
+
+#define READ_MOST 8192			/* rows per lane and transaction */
+#define SLOW_MICROS 20000		/* a wait for an executor worth starting another */
+
+/* What is known of a handler's jobs. */
+typedef struct HandlerStat
+{
+	int32		id;
+	bool		measured;
+	bool		own_transaction;
+	int			failures;		/* counts down with successes; above 0: no groups */
+	double		micros;			/* moving average */
+	double		cpu;			/* share of the time on a processor */
+} HandlerStat;
+
+typedef struct Dispatcher
+{
+	UnrdfDatabase *db;
+	UnrdfLaneSet *lanes;
+	UnrdfPool	pool;
+	HTAB	   *handlers;
+	UnrdfSuspect *suspects;
+	int			nsuspects;
+	bool		trial;			/* a suspect runs */
+	uint32		config;
+	int64		restores;		/* -1: not counted yet */
+	bool		restoring;
+	TimestampTz next_sweep;
+	BackgroundWorkerHandle *integrator;
+	TimestampTz integrator_started;
+	int			cores;
+	/* while reading */
+	UnrdfLane  *lane;
+	bool		probing;		/* the lane's first reading */
+	UnrdfIdLookup receipts;
+	UnrdfLookup attempts;
+} Dispatcher;
+
+static UnrdfPlan list_queues = {"SELECT id FROM unrdf.queue", 0};
+static UnrdfPlan delayed_jobs = {
+	"SELECT x.id, x.due FROM ((SELECT id, run_at AS due FROM unrdf.job WHERE run_at OPERATOR(pg_catalog.>=) $1"
+	" ORDER BY run_at LIMIT $2) UNION ALL (SELECT job, retry_at FROM unrdf.attempt"
+	" WHERE retry_at OPERATOR(pg_catalog.>=) $1 ORDER BY retry_at LIMIT $2)) AS x ORDER BY x.due LIMIT $2",
+	2, {TIMESTAMPTZOID, INT8OID}
+};
+
+static void
+at_exit(int code, Datum arg)
+{
+	UnrdfDatabase *db = (UnrdfDatabase *) DatumGetPointer(arg);
+
+	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
+	db->dispatcher = NULL;
+	db->dispatcher_pid = 0;
+	LWLockRelease(UnrdfShmem->lock);
+	UnrdfWorkerGone();
+}
+
+static HandlerStat *
+handler_stat(Dispatcher *d, int32 id)
+{
+	bool		found;
+	HandlerStat *h = hash_search(d->handlers, &id, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		const UnrdfHandler *handler = UnrdfHandlerById(id);
+
+		memset(&h->measured, 0, sizeof(HandlerStat) - offsetof(HandlerStat, measured));
+		h->own_transaction = handler && handler->own_transaction;
+	}
+	return h;
+}
+
+/* Reads the queues' settings, makes new ones known and handlers read again. Inside a transaction. */
+static void
+read_config(Dispatcher *d)
+{
+	HASH_SEQ_STATUS seq;
+	HandlerStat *h;
+	uint64		n;
+	int32	   *ids;
+	bool		isnull;
+
+	d->config = pg_atomic_read_u32(&d->db->config);
+	SPI_connect();
+	n = UnrdfExecute(&list_queues, NULL, NULL, true);
+	ids = SPI_palloc(n * sizeof(int32));
+	for (uint64 i = 0; i < n; i++)
+		ids[i] = DatumGetInt32(UnrdfResult(i, 0, &isnull));
+	SPI_finish();
+	for (uint64 i = 0; i < n; i++)
+	{
+		UnrdfQueue	settings;
+		UnrdfLaneQueue *queue = UnrdfLaneQueueGet(d->lanes, ids[i], &isnull);
+
+		UnrdfQueueById(ids[i], &settings);
+		queue->paused = settings.paused;
+		queue->max_running = settings.max_running;
+	}
+	pfree(ids);
+	hash_seq_init(&seq, d->handlers);
+	while ((h = hash_seq_search(&seq)) != NULL)
+	{
+		const UnrdfHandler *handler = UnrdfHandlerById(h->id);
+
+		h->own_transaction = handler && handler->own_transaction;
+	}
+}
+
+/* A restore since the last look makes all positions worthless: end, and be started anew. */
+static void
+check_restore(Dispatcher *d)
+{
+	int64		count = UnrdfRestoreCount();
+
+	d->restoring = UnrdfRestoring();
+	if (d->restores >= 0 && count != d->restores)
+		proc_exit(0);
+	d->restores = count;
+}
+
+static void
+mark_suspect(Dispatcher *d, UnrdfEntry *entry)
+{
+	for (int i = 0; i < d->nsuspects; i++)
+		if (d->suspects[i].job == entry->job)
+		{
+			entry->suspect = !d->suspects[i].alone;
+			if (d->suspects[i].alone)
+				entry->kind = UNRDF_TASK_CRASHED;
+		}
+}
+
+/* Finds the last failed attempt of a job. */
+static void
+go_on_from_attempts(Dispatcher *d, UnrdfEntry *entry)
+{
+	bool		isnull;
+
+	UnrdfLookupKey(&d->attempts, ATTEMPT_JOB + 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(entry->job));
+	UnrdfLookupStart(&d->attempts);
+	if (!UnrdfLookupNext(&d->attempts, BackwardScanDirection))
+		return;
+	entry->attempt = DatumGetInt32(slot_getattr(d->attempts.slot, ATTEMPT_N + 1, &isnull)) + 1;
+	entry->due = DatumGetTimestampTz(slot_getattr(d->attempts.slot, ATTEMPT_RETRY_AT + 1, &isnull));
+}
+
+/* A follower's row becomes an entry. */
+static void
+admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
+{
+	Dispatcher *d = arg;
+	UnrdfEntry *entry;
+	TimestampTz run_at;
+	bool		isnull;
+	int32		handler = DatumGetInt32(slot_getattr(slot, JOB_HANDLER + 1, &isnull));
+
+	run_at = DatumGetTimestampTz(slot_getattr(slot, JOB_RUN_AT + 1, &isnull));
+	if (isnull)
+		run_at = DT_NOBEGIN;
+	if (UnrdfEntryFind(d->lanes, id) || (d->probing && UnrdfIdLookupFind(&d->receipts, id)))
+		return;
+	entry = UnrdfEntryAdd(d->lanes, d->lane, id);
+	entry->handler = handler;
+	entry->tid = slot->tts_tid;
+	entry->due = run_at;
+	(void) handler_stat(d, handler);
+	if (d->probing)
+		go_on_from_attempts(d, entry);
+	if (d->nsuspects > 0)
+		mark_suspect(d, entry);
+	UnrdfEntryPut(d->lanes, entry, UnrdfNow());
+}
+
+static void
+read_lane(Dispatcher *d, UnrdfLane *lane)
+{
+	int			room = Min(READ_MOST, UnrdfLaneRoom(d->lanes, lane));
+
+	if (room == 0)
+		return;
+	d->lane = lane;
+	d->probing = !lane->follower.started;
+	if (d->probing)
+	{
+		UnrdfIdLookupBegin(&d->receipts, UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY);
+		UnrdfLookupBegin(&d->attempts, UNRDF_ATTEMPT, UNRDF_ATTEMPT_PKEY);
+	}
+	UnrdfFollow(&lane->follower, room, admit, d);
+	if (d->probing)
+	{
+		UnrdfIdLookupEnd(&d->receipts);
+		UnrdfLookupEnd(&d->attempts);
+	}
+}
+
+/* Whether the lane of a queue and priority has any job at all. */
+static bool
+lane_exists(int32 queue, int priority)
+{
+	UnrdfLookup l;
+	bool		found;
+
+	UnrdfLookupBegin(&l, UNRDF_JOB, UNRDF_JOB_LANE_IDX);
+	UnrdfLookupKey(&l, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(queue));
+	UnrdfLookupKey(&l, 2, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(priority));
+	UnrdfLookupStart(&l);
+	found = UnrdfLookupNext(&l, ForwardScanDirection);
+	UnrdfLookupEnd(&l);
+	return found;
+}
+
+static bool
+bit_is_set(const uint64 *bits, int bit)
+{
+	return (bits[bit / 64] >> (bit % 64)) & 1;
+}
+
+/* Reads the lanes that have something to read; all of them in a sweep. Inside a transaction. */
+static void
+read_lanes(Dispatcher *d, const uint64 *hints, bool sweep)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, UnrdfLaneQueues(d->lanes))
+	{
+		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
+
+		for (int p = 0; p < UNRDF_PRIORITIES; p++)
+		{
+			UnrdfLane  *lane = queue->lanes[p];
+			bool		wanted = sweep || bit_is_set(hints, UnrdfLaneBit(queue->id, p));
+
+			if (lane == NULL && wanted && lane_exists(queue->id, p))
+			{
+				lane = UnrdfLaneGet(d->lanes, queue, p);
+				UnrdfLaneSetMemory(d->lanes, unrdf_dispatcher_memory * (Size) 1024);
+			}
+			if (lane && (wanted || lane->follower.reading))
+				read_lane(d, lane);
+		}
+	}
+}
+
+/* Whether a lane stopped in the middle and has room now. */
+static bool
+lane_waits(Dispatcher *d)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, UnrdfLaneQueues(d->lanes))
+	{
+		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
+
+		for (int p = 0; p < UNRDF_PRIORITIES; p++)
+			if (queue->lanes[p] && queue->lanes[p]->follower.reading && UnrdfLaneRoom(d->lanes, queue->lanes[p]) > 0)
+				return true;
+	}
+	return false;
+}
+
+/* Makes a job known by its id, unless it has ended. Inside a transaction. Returns NULL or an entry that is OUT. */
+static UnrdfEntry *
+load_entry(Dispatcher *d, int64 id)
+{
+	UnrdfJob	job;
+	UnrdfLaneQueue *queue;
+	UnrdfEntry *entry;
+	bool		is_new;
+
+	if (UnrdfEntryFind(d->lanes, id) || !UnrdfJobFetch(id, &job) || UnrdfIdLookupFind(&d->receipts, id))
+		return NULL;
+	queue = UnrdfLaneQueueGet(d->lanes, job.queue, &is_new);
+	entry = UnrdfEntryAdd(d->lanes, UnrdfLaneGet(d->lanes, queue, job.priority), id);
+	entry->handler = job.handler;
+	ItemPointerSetInvalid(&entry->tid);
+	entry->due = job.run_at ? job.run_at : DT_NOBEGIN;
+	(void) handler_stat(d, job.handler);
+	go_on_from_attempts(d, entry);
+	return entry;
+}
+
+static void
+begin_loading(Dispatcher *d)
+{
+	UnrdfIdLookupBegin(&d->receipts, UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY);
+	UnrdfLookupBegin(&d->attempts, UNRDF_ATTEMPT, UNRDF_ATTEMPT_PKEY);
+}
+
+static void
+end_loading(Dispatcher *d)
+{
+	UnrdfIdLookupEnd(&d->receipts);
+	UnrdfLookupEnd(&d->attempts);
+}
+
+/* Reads delayed jobs from the horizon on, where there is room for them. Inside a transaction. */
+static void
+move_horizon(Dispatcher *d, int room)
+{
+	Datum		values[2];
+	uint64		n;
+	int64	   *ids;
+	TimestampTz horizon = DT_NOEND;
+	bool		isnull;
+
+	values[0] = TimestampTzGetDatum(UnrdfHorizon(d->lanes));
+	values[1] = Int64GetDatum(room);
+	SPI_connect();
+	n = UnrdfExecute(&delayed_jobs, values, NULL, true);
+	ids = SPI_palloc(Max(1, n) * sizeof(int64));
+	for (uint64 i = 0; i < n; i++)
+		ids[i] = DatumGetInt64(UnrdfResult(i, 0, &isnull));
+	if (n == room)
+		horizon = DatumGetTimestampTz(UnrdfResult(n - 1, 1, &isnull));
+	SPI_finish();
+	/* entries due at the horizon itself are read again next time, and known then */
+	UnrdfHorizonSet(d->lanes, horizon == DT_NOEND ? horizon : horizon + 1);
+	begin_loading(d);
+	for (uint64 i = 0; i < n; i++)
+	{
+		UnrdfEntry *entry = load_entry(d, ids[i]);
+
+		if (entry)
+			UnrdfEntryPut(d->lanes, entry, UnrdfNow());
+	}
+	end_loading(d);
+	UnrdfHorizonSet(d->lanes, horizon);
+	pfree(ids);
+}
+
+/* Looks at the tables, if there is a reason to. */
+static void
+look(Dispatcher *d)
+{
+	uint64		hints[UNRDF_LANE_BITS / 64];
+	uint64		any = 0;
+	TimestampTz now = UnrdfNow();
+	bool		sweep = now >= d->next_sweep;
+	bool		config = d->config != pg_atomic_read_u32(&d->db->config);
+	int			room;
+	bool		horizon = UnrdfHorizonMoves(d->lanes, &room);
+
+	for (int i = 0; i < UNRDF_LANE_BITS / 64; i++)
+	{
+		hints[i] = pg_atomic_read_u64(&d->db->lanes[i]);
+		if (hints[i])
+			hints[i] = pg_atomic_exchange_u64(&d->db->lanes[i], 0);
+		any |= hints[i];
+	}
+	if (!any && !sweep && !config && !horizon && !lane_waits(d))
+		return;
+	UnrdfXactBegin("reading jobs");
+	if (sweep || config)
+		check_restore(d);
+	if (config)
+		read_config(d);
+	if (!d->restoring)
+	{
+		read_lanes(d, hints, sweep || config);
+		if (horizon)
+			move_horizon(d, room);
+	}
+	UnrdfXactCommit();
+	if (sweep)
+	{
+		d->next_sweep = now + unrdf_sweep_interval * INT64CONST(1000);
+		UnrdfPoolCheckStarts(&d->pool);
+	}
+}
+
+static void
+acquit(Dispatcher *d, UnrdfEntry *entry)
+{
+	if (!entry->suspect && entry->kind != UNRDF_TASK_CRASHED)
+		return;
+	entry->suspect = false;
+	UnrdfCrashAcquit(MyDatabaseId, entry->job);
+}
+
+static void
+measure(Dispatcher *d, UnrdfEntry *entry, UnrdfTask *task, double cpu)
+{
+	HandlerStat *h = hash_search(d->handlers, &entry->handler, HASH_FIND, NULL);
+
+	if (h == NULL)
+		return;
+	if (task->result == UNRDF_TASK_RETRY)
+		h->failures = 32;
+	else if (h->failures > 0)
+		h->failures--;
+	if (task->micros <= 0)
+		return;
+	h->micros = h->measured ? h->micros * 0.9 + task->micros * 0.1 : task->micros;
+	h->cpu = h->measured ? h->cpu * 0.9 + cpu * 0.1 : cpu;
+	h->measured = true;
+}
+
+/* Takes one task's result. */
+static void
+take_result(Dispatcher *d, UnrdfTask *task, bool culprit, double cpu)
+{
+	UnrdfEntry *entry = UnrdfEntryFind(d->lanes, task->job);
+
+	if (entry == NULL)
+		return;
+	measure(d, entry, task, cpu);
+	if (task->result == UNRDF_TASK_ENDED)
+	{
+		acquit(d, entry);
+		UnrdfEntryRemove(d->lanes, entry);
+	}
+	else if (task->result == UNRDF_TASK_RETRY)
+	{
+		acquit(d, entry);
+		entry->kind = UNRDF_TASK_RUN;
+		entry->attempt++;
+		UnrdfEntryDelay(d->lanes, entry, task->retry_at, UnrdfNow());
+	}
+	else if (task->retry_at != 0)
+		UnrdfEntryDelay(d->lanes, entry, task->retry_at, UnrdfNow());
+	else
+	{
+		if (culprit)
+			entry->kind = UNRDF_TASK_DIED;
+		UnrdfEntryBack(d->lanes, entry);
+	}
+}
+
+/* Takes the results of executors that are done or dead. Backwards: what is not run goes back to the head of its lane. */
+static void
+take_results(Dispatcher *d)
+{
+	for (int i = d->pool.n - 1; i >= 0; i--)
+	{
+		UnrdfSlot  *slot = &UnrdfSlots[d->pool.slots[i]];
+		UnrdfSlotState state = UnrdfSlotGet(slot);
+		double		cpu;
+
+		if (state != UNRDF_SLOT_DONE && state != UNRDF_SLOT_DEAD)
+			continue;
+		cpu = slot->wall_micros > 0 ? Min(1.0, slot->cpu_micros / (double) slot->wall_micros) : 1.0;
+		for (int t = slot->ntasks - 1; t >= 0; t--)
+			take_result(d, &slot->tasks[t], state == UNRDF_SLOT_DEAD && t == slot->running, cpu);
+		slot->ntasks = 0;
+		if (pg_atomic_read_u32(&slot->alone))
+			d->trial = false;
+		pg_atomic_write_u32(&slot->alone, 0);
+		if (state == UNRDF_SLOT_DONE)
+			UnrdfSlotSet(slot, UNRDF_SLOT_DONE, UNRDF_SLOT_IDLE);
+		else
+			UnrdfPoolRelease(&d->pool, slot);
+	}
+}
+
+/* Whether a job has to have a transaction of its own. */
+static bool
+goes_alone(const UnrdfEntry *entry, const HandlerStat *h)
+{
+	return entry->kind != UNRDF_TASK_RUN || entry->suspect || h == NULL || !h->measured || h->own_transaction ||
+		h->failures > 0;
+}
+
+static void
+put_task(UnrdfSlot *slot, UnrdfEntry *entry)
+{
+	UnrdfTask  *task = &slot->tasks[slot->ntasks++];
+
+	task->job = entry->job;
+	task->tid = entry->tid;
+	task->kind = entry->kind;
+	task->result = UNRDF_TASK_UNTOUCHED;
+	task->attempt = entry->attempt;
+	task->micros = 0;
+	task->retry_at = 0;
+}
+
+/* Fills a slot with jobs that together take about unrdf.group_time, at most `most`. */
+static void
+fill(Dispatcher *d, UnrdfSlot *slot, int most)
+{
+	double		total = 0;
+	UnrdfEntry *entry;
+
+	slot->ntasks = 0;
+	while (slot->ntasks < most && (entry = UnrdfEntryPeek(d->lanes)) != NULL)
+	{
+		HandlerStat *h = hash_search(d->handlers, &entry->handler, HASH_FIND, NULL);
+		bool		single = goes_alone(entry, h);
+
+		if (slot->ntasks > 0 && (single || total + h->micros > unrdf_group_time))
+			break;
+		if (entry->suspect)
+		{
+			if (d->pool.busy > 0)
+				break;
+			pg_atomic_write_u32(&slot->alone, 1);
+			d->trial = true;
+		}
+		UnrdfEntryTake(d->lanes);
+		put_task(slot, entry);
+		if (single)
+			break;
+		total += h->micros;
+	}
+}
+
+static void
+hand_out(Dispatcher *d)
+{
+	for (int i = 0; i < d->pool.n && !d->trial; i++)
+	{
+		UnrdfSlot  *slot = &UnrdfSlots[d->pool.slots[i]];
+		int			ready = UnrdfReadyCount(d->lanes);
+
+		if (ready == 0)
+			return;
+		if (UnrdfSlotGet(slot) != UNRDF_SLOT_IDLE || pg_atomic_read_u32(&slot->stop))
+			continue;
+		fill(d, slot, Min(UNRDF_TASKS, Max(1, ready / Max(1, d->pool.idle))));
+		if (slot->ntasks == 0)
+			return;
+		pg_atomic_fetch_add_u64(&d->db->dispatched, slot->ntasks);
+		d->pool.idle--;
+		d->pool.busy++;
+		UnrdfSlotSet(slot, UNRDF_SLOT_IDLE, UNRDF_SLOT_ASSIGNED);
+		UnrdfSetLatch(&slot->latch);
+	}
+}
+
+/* How many executors can be of use at once for jobs like this one: those that compute share the processors. */
+static int
+useful(Dispatcher *d, const UnrdfEntry *entry)
+{
+	HandlerStat *h = hash_search(d->handlers, &entry->handler, HASH_FIND, NULL);
+
+	if (h == NULL || !h->measured || h->cpu < 0.01)
+		return unrdf_max_executors;
+	return (int) (d->cores / h->cpu) + 1;
+}
+
+/* Starts executors when jobs wait and those that are there are slow to come back. */
+static void
+adjust_pool(Dispatcher *d)
+{
+	UnrdfPool  *pool = &d->pool;
+	UnrdfEntry *entry = UnrdfEntryPeek(d->lanes);
+	TimestampTz now = UnrdfNow();
+	HandlerStat *h;
+	int			most;
+
+	if (pool->n < unrdf_min_executors)
+		UnrdfPoolGrow(pool, unrdf_min_executors - pool->n);
+	if (entry == NULL || d->trial || entry->suspect || pool->idle > 0 || pool->starting > 0)
+		return;
+	h = hash_search(d->handlers, &entry->handler, HASH_FIND, NULL);
+	most = Min(unrdf_max_executors, Max(unrdf_min_executors, useful(d, entry)));
+	if (pool->n >= most)
+		return;
+	if ((h && h->measured && h->micros >= SLOW_MICROS) || now - pool->oldest >= SLOW_MICROS)
+		UnrdfPoolGrow(pool, Min(most - pool->n, Min(UnrdfReadyCount(d->lanes), Max(1, pool->n / 2))));
+}
+
+static void
+keep_integrator(Dispatcher *d)
+{
+	pid_t		pid;
+
+	if (d->integrator && GetBackgroundWorkerPid(d->integrator, &pid) != BGWH_STOPPED)
+		return;
+	if (d->db->integrator_pid != 0 || UnrdfNow() - d->integrator_started < USECS_PER_SEC)
+		return;
+	if (d->integrator)
+		pfree(d->integrator);
+	d->integrator = NULL;
+	d->integrator_started = UnrdfNow();
+	if (!UnrdfStartWorker("unrdf integrator", "UnrdfIntegratorMain", ObjectIdGetDatum(MyDatabaseId), &d->integrator) &&
+		!d->pool.warned)
+	{
+		d->pool.warned = true;
+		ereport(WARNING,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start the integrator: all background worker slots are taken"),
+				 errhint("Raise max_worker_processes.")));
+	}
+}
+
+/* Makes known what executors have in hand from an earlier dispatcher. */
+static void
+adopt(Dispatcher *d)
+{
+	UnrdfXactBegin("adopting executors");
+	check_restore(d);
+	read_config(d);
+	begin_loading(d);
+	for (int i = 0; i < d->pool.n; i++)
+	{
+		UnrdfSlot  *slot = &UnrdfSlots[d->pool.slots[i]];
+		UnrdfSlotState state = UnrdfSlotGet(slot);
+
+		if (state != UNRDF_SLOT_ASSIGNED && state != UNRDF_SLOT_DONE && state != UNRDF_SLOT_DEAD)
+			continue;
+		for (int t = 0; t < slot->ntasks; t++)
+		{
+			UnrdfEntry *entry = load_entry(d, slot->tasks[t].job);
+
+			if (entry)
+				entry->lane->queue->running++;
+		}
+	}
+	end_loading(d);
+	UnrdfXactCommit();
+}
+
+static long
+time_to_wait(Dispatcher *d)
+{
+	long		ms = UnrdfMillisUntil(Min(d->next_sweep, UnrdfNextDue(d->lanes)), unrdf_sweep_interval);
+
+	/* jobs wait for an executor: look again whether more are needed */
+	if (UnrdfReadyCount(d->lanes) > 0 && d->pool.n < unrdf_max_executors)
+		ms = Min(ms, SLOW_MICROS / 1000);
+	return ms;
+}
+
+static void
+step(Dispatcher *d)
+{
+	take_results(d);
+	keep_integrator(d);
+	look(d);
+	UnrdfEntriesBecomeReady(d->lanes, UnrdfNow());
+	UnrdfPoolCount(&d->pool);
+	if (!d->restoring)
+		hand_out(d);
+	adjust_pool(d);
+	UnrdfPoolShrink(&d->pool);
+}
+
+static void
+init(Dispatcher *d)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "unrdf dispatcher", ALLOCSET_DEFAULT_SIZES);
+	HASHCTL		ctl = {.keysize = sizeof(int32), .entrysize = sizeof(HandlerStat), .hcxt = context};
+
+	memset(d, 0, sizeof(*d));
+	MemoryContextSwitchTo(context);
+	d->db = UnrdfMyDatabase();
+	if (d->db == NULL)
+		proc_exit(0);
+	d->lanes = UnrdfLaneSetCreate(context, unrdf_dispatcher_memory * (Size) 1024);
+	d->handlers = hash_create("unrdf handler statistics", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	d->nsuspects = UnrdfCrashSuspects(MyDatabaseId, &d->suspects);
+	d->cores = (int) Max(1, sysconf(_SC_NPROCESSORS_ONLN));
+	d->restores = -1;
+	UnrdfPoolInit(&d->pool);
+}
+
+static void
+check_installed(UnrdfDatabase *db)
+{
+	bool		installed;
+
+	UnrdfXactBegin("looking for the extension");
+	installed = UnrdfInstalled();
+	UnrdfXactCommit();
+	db->absent = !installed;
+	if (!installed)
+		proc_exit(0);
+}
+
+static void
+attach(UnrdfDatabase *db)
+{
+	before_shmem_exit(at_exit, PointerGetDatum(db));
+	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
+	db->dispatcher = MyLatch;
+	db->dispatcher_pid = MyProcPid;
+	db->dispatcher_since = UnrdfNow();
+	LWLockRelease(UnrdfShmem->lock);
+	/* the extension may have been dropped and created again: whoever needs the epoch next looks for its row */
+	pg_atomic_write_u32(&db->epoch, 0);
+}
+
+/* UnrdfDispatcherMain is the entry point of dispatchers; arg is the database's oid. */
+void
+UnrdfDispatcherMain(Datum arg)
+{
+	Dispatcher	d;
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	UnrdfWorkerSetup();
+	init(&d);
+	attach(d.db);
+	check_installed(d.db);
+	adopt(&d);
+	for (;;)
+	{
+		step(&d);
+		UnrdfWorkerWait(time_to_wait(&d), unrdf_wait_event("UnrdfDispatcherIdle"));
+		UnrdfLaneSetMemory(d.lanes, unrdf_dispatcher_memory * (Size) 1024);
+	}
+}

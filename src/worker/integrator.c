@@ -1,0 +1,80 @@
+/*
+ * integrator.c: the process that integrates. What it does, and why it may die anywhere, is in ledger/integrate.c.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/shmem.h"
+#include "base/xact.h"
+#include "ledger/log.h"
+#include "worker/restore.h"
+#include "worker/worker.h"
+
+static void
+at_exit(int code, Datum arg)
+{
+	UnrdfDatabase *db = (UnrdfDatabase *) DatumGetPointer(arg);
+
+	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
+	db->integrator = NULL;
+	db->integrator_pid = 0;
+	LWLockRelease(UnrdfShmem->lock);
+	UnrdfSetLatch(&db->dispatcher);
+	UnrdfWorkerGone();
+}
+
+/* Returns whether there may be more. */
+static bool
+step(int64 *restores)
+{
+	int64		n = 0;
+	int64		count;
+
+	UnrdfXactBegin("integrating receipts");
+	count = UnrdfRestoreCount();
+	if (*restores >= 0 && count != *restores)
+		proc_exit(0);
+	*restores = count;
+	if (!UnrdfRestoring())
+		n = UnrdfIntegrate(INT_MAX);
+	UnrdfXactCommit();
+	return n > 0;
+}
+
+/* UnrdfIntegratorMain is the entry point of integrators; arg is the database's oid. */
+void
+UnrdfIntegratorMain(Datum arg)
+{
+	UnrdfDatabase *db;
+	int64		restores = -1;
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	UnrdfWorkerSetup();
+	db = UnrdfMyDatabase();
+	if (db == NULL)
+		proc_exit(0);
+	before_shmem_exit(at_exit, PointerGetDatum(db));
+	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
+	db->integrator = MyLatch;
+	db->integrator_pid = MyProcPid;
+	db->integrator_since = UnrdfNow();
+	LWLockRelease(UnrdfShmem->lock);
+	for (;;)
+	{
+		if (step(&restores))
+			UnrdfWorkerInterrupts();
+		else
+			UnrdfWorkerWait(unrdf_sweep_interval, unrdf_wait_event("UnrdfIntegratorIdle"));
+	}
+}

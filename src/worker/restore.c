@@ -1,0 +1,84 @@
+/*
+ * restore.c: loading a dump.
+ *
+ * A dump's rows come by COPY, table after table in separate transactions, into a database whose workers may be running
+ * since CREATE EXTENSION. Jobs must not run before the receipts that say they already did are there.
+ *
+ * Our own code never fires statement triggers on these tables, COPY does. So the first loaded row set puts a row into
+ * unrdf.restoring in its own transaction: whoever sees a restored job also sees that row, and does nothing. The table
+ * unrdf.dump_end, which foreign keys make the last to be loaded, ends it, or unrdf.finish_restore() does by hand. Both note
+ * the highest stored transaction id in unrdf.restored and make the processes start over with new followers, as restored
+ * rows are not new by their transaction ids. Dying in the middle leaves the row in unrdf.restoring: nothing runs until
+ * somebody finishes the restore.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+
+#include "base/plan.h"
+#include "base/shmem.h"
+#include "queue/config.h"
+#include "worker/restore.h"
+
+static UnrdfPlan is_restoring = {"SELECT 1 FROM unrdf.restoring LIMIT 1", 0};
+static UnrdfPlan count_restores = {"SELECT pg_catalog.count(*) FROM unrdf.restored", 0};
+static UnrdfPlan begin_restore = {
+	"INSERT INTO unrdf.restoring (since) SELECT pg_catalog.now()"
+	" WHERE NOT EXISTS (SELECT FROM unrdf.restoring)", 0
+};
+static UnrdfPlan end_restore = {"DELETE FROM unrdf.restoring", 0};
+static UnrdfPlan note_restore = {
+	"INSERT INTO unrdf.restored (xid) SELECT coalesce("
+	"(SELECT x.xid FROM ((SELECT xid FROM unrdf.receipt ORDER BY xid DESC LIMIT 1) UNION ALL"
+	" (SELECT xid FROM unrdf.job ORDER BY xid DESC LIMIT 1)) AS x ORDER BY x.xid DESC LIMIT 1), '0')", 0
+};
+
+/* UnrdfRestoring tells whether a dump is being loaded, as the newest snapshot sees it. */
+bool
+UnrdfRestoring(void)
+{
+	bool		restoring;
+
+	SPI_connect();
+	restoring = UnrdfExecuteLatest(&is_restoring, NULL, NULL) > 0;
+	SPI_finish();
+	return restoring;
+}
+
+/* UnrdfRestoreCount returns how many restores this database has seen. */
+int64
+UnrdfRestoreCount(void)
+{
+	int64		count;
+	bool		isnull;
+
+	SPI_connect();
+	UnrdfExecuteLatest(&count_restores, NULL, NULL);
+	count = DatumGetInt64(UnrdfResult(0, 0, &isnull));
+	SPI_finish();
+	return count;
+}
+
+/* UnrdfRestoreBegins holds everything back from this transaction's commit on. */
+void
+UnrdfRestoreBegins(void)
+{
+	SPI_connect();
+	UnrdfExecute(&begin_restore, NULL, NULL, false);
+	SPI_finish();
+	UnrdfConfigChanged();
+}
+
+/* UnrdfFinishRestore lets the workers go on, and start over, from this transaction's commit on. */
+void
+UnrdfFinishRestore(void)
+{
+	PreventCommandIfReadOnly("unrdf.finish_restore()");
+	SPI_connect();
+	UnrdfExecute(&end_restore, NULL, NULL, false);
+	UnrdfExecute(&note_restore, NULL, NULL, false);
+	SPI_finish();
+	UnrdfConfigChanged();
+}

@@ -1,0 +1,30 @@
+#ifndef UNRDF_WORKER_H
+#define UNRDF_WORKER_H
+
+#include "postgres.h"
+
+#include "postmaster/bgworker.h"
+
+extern PGDLLEXPORT void UnrdfLauncherMain(Datum arg);
+extern PGDLLEXPORT void UnrdfDispatcherMain(Datum arg);
+extern PGDLLEXPORT void UnrdfIntegratorMain(Datum arg);
+extern PGDLLEXPORT void UnrdfExecutorMain(Datum arg);
+
+extern void UnrdfLauncherInit(void);
+extern bool UnrdfStartWorker(const char *kind, const char *function, Datum arg, BackgroundWorkerHandle **handle);
+extern void UnrdfWorkerSetup(void);
+extern void UnrdfWorkerInterrupts(void);
+extern void UnrdfWorkerWait(long timeout_ms, uint32 wait_event);
+
+/* hold.c */
+extern void UnrdfHoldInit(void);
+extern bool UnrdfHeld(Oid dboid);
+extern void UnrdfWorkerGone(void);
+
+/* control.c */
+extern bool UnrdfCancelJob(int64 job);
+extern int64 UnrdfReviveJob(int64 job);
+extern const char *UnrdfWaitJob(int64 job, int64 timeout_ms);
+extern void UnrdfJobEnded(int64 job);
+
+#endif							/* UNRDF_WORKER_H */

@@ -1,0 +1,208 @@
+/*
+ * worker_fn.c: SQL-callable functions of running jobs and of the processes.
+ */
+#include "postgres.h"
+
+#include "commands/dbcommands.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "base/guc.h"
+#include "base/shmem.h"
+#include "queue/config.h"
+#include "worker/restore.h"
+#include "worker/slot.h"
+#include "worker/worker.h"
+
+PG_FUNCTION_INFO_V1(unrdf_cancel);
+PG_FUNCTION_INFO_V1(unrdf_revive);
+PG_FUNCTION_INFO_V1(unrdf_wait);
+PG_FUNCTION_INFO_V1(unrdf_workers);
+PG_FUNCTION_INFO_V1(unrdf_restore_begins);
+PG_FUNCTION_INFO_V1(unrdf_restore_ends);
+PG_FUNCTION_INFO_V1(unrdf_finish_restore);
+
+Datum
+unrdf_cancel(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(UnrdfCancelJob(PG_GETARG_INT64(0)));
+}
+
+Datum
+unrdf_revive(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(UnrdfReviveJob(PG_GETARG_INT64(0)));
+}
+
+Datum
+unrdf_wait(PG_FUNCTION_ARGS)
+{
+	const char *outcome;
+	int64		timeout_ms = -1;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("job must not be null")));
+	if (!PG_ARGISNULL(1))
+	{
+		Interval   *i = PG_GETARG_INTERVAL_P(1);
+
+		timeout_ms = i->time / 1000 + (i->day + i->month * INT64CONST(30)) * INT64CONST(86400000);
+		if (timeout_ms < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("timeout must not be negative")));
+	}
+	outcome = UnrdfWaitJob(PG_GETARG_INT64(0), timeout_ms);
+	if (outcome == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(outcome));
+}
+
+enum
+{
+	W_PID, W_KIND, W_DATNAME, W_STATE, W_JOB, W_HANDLER, W_SINCE, W_JOBS, W_TRANSACTIONS, W_COLUMNS
+};
+
+typedef struct Row
+{
+	Datum		values[W_COLUMNS];
+	bool		isnull[W_COLUMNS];
+} Row;
+
+static void
+set(Row *row, int column, Datum value)
+{
+	row->values[column] = value;
+	row->isnull[column] = false;
+}
+
+static void
+begin_row(Row *row, int pid, const char *kind, Oid dboid, const char *state, TimestampTz since)
+{
+	char	   *datname = OidIsValid(dboid) ? get_database_name(dboid) : NULL;
+
+	memset(row->isnull, true, sizeof(row->isnull));
+	set(row, W_PID, Int32GetDatum(pid));
+	set(row, W_KIND, CStringGetTextDatum(kind));
+	if (datname)
+	{
+		Name		name = palloc0(sizeof(NameData));
+
+		namestrcpy(name, datname);
+		set(row, W_DATNAME, NameGetDatum(name));
+	}
+	set(row, W_STATE, CStringGetTextDatum(state));
+	set(row, W_SINCE, TimestampTzGetDatum(since));
+}
+
+static void
+put(ReturnSetInfo *rsinfo, Row *row)
+{
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row->values, row->isnull);
+}
+
+static void
+put_databases(ReturnSetInfo *rsinfo)
+{
+	Row			row;
+
+	for (int i = 0; i < UNRDF_MAX_DATABASES; i++)
+	{
+		UnrdfDatabase db;
+
+		LWLockAcquire(UnrdfShmem->lock, LW_SHARED);
+		db = UnrdfShmem->databases[i];
+		LWLockRelease(UnrdfShmem->lock);
+		if (db.dboid == InvalidOid)
+			continue;
+		if (db.dispatcher_pid != 0)
+		{
+			begin_row(&row, db.dispatcher_pid, "dispatcher", db.dboid, "running", db.dispatcher_since);
+			set(&row, W_JOBS, Int64GetDatum((int64) pg_atomic_read_u64(&db.dispatched)));
+			put(rsinfo, &row);
+		}
+		if (db.integrator_pid != 0)
+		{
+			begin_row(&row, db.integrator_pid, "integrator", db.dboid, "running", db.integrator_since);
+			set(&row, W_JOBS, Int64GetDatum((int64) pg_atomic_read_u64(&db.integrated)));
+			put(rsinfo, &row);
+		}
+	}
+}
+
+static void
+put_executors(ReturnSetInfo *rsinfo)
+{
+	static const char *const states[] = {"free", "starting", "idle", "running", "done", "dead"};
+	Row			row;
+
+	for (int i = 0; i < unrdf_executor_slots; i++)
+	{
+		UnrdfSlot  *slot = &UnrdfSlots[i];
+		UnrdfSlotState state = UnrdfSlotGet(slot);
+		uint64		job = pg_atomic_read_u64(&slot->job);
+
+		if (state == UNRDF_SLOT_FREE || state == UNRDF_SLOT_DEAD)
+			continue;
+		begin_row(&row, slot->pid, "executor", slot->dboid, states[state], slot->since);
+		set(&row, W_JOBS, Int64GetDatum((int64) pg_atomic_read_u64(&slot->jobs)));
+		set(&row, W_TRANSACTIONS, Int64GetDatum((int64) pg_atomic_read_u64(&slot->transactions)));
+		if (job != 0)
+		{
+			const UnrdfHandler *h = NULL;
+
+			if (slot->dboid == MyDatabaseId)
+				h = UnrdfHandlerById(pg_atomic_read_u32(&slot->handler));
+			set(&row, W_JOB, Int64GetDatum((int64) job));
+			if (h)
+				set(&row, W_HANDLER, CStringGetTextDatum(h->name));
+		}
+		put(rsinfo, &row);
+	}
+}
+
+Datum
+unrdf_workers(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Row			row;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (UnrdfShmem == NULL)
+		return (Datum) 0;
+	if (UnrdfShmem->launcher_pid != 0)
+	{
+		begin_row(&row, UnrdfShmem->launcher_pid, "launcher", InvalidOid, "running", UnrdfShmem->launcher_since);
+		put(rsinfo, &row);
+	}
+	put_databases(rsinfo);
+	put_executors(rsinfo);
+	return (Datum) 0;
+}
+
+Datum
+unrdf_restore_begins(PG_FUNCTION_ARGS)
+{
+	UnrdfRestoreBegins();
+	PG_RETURN_POINTER(NULL);
+}
+
+Datum
+unrdf_restore_ends(PG_FUNCTION_ARGS)
+{
+	UnrdfFinishRestore();
+	PG_RETURN_POINTER(NULL);
+}
+
+Datum
+unrdf_finish_restore(PG_FUNCTION_ARGS)
+{
+	UnrdfFinishRestore();
+	PG_RETURN_VOID();
+}

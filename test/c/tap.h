@@ -1,0 +1,27 @@
+/*
+ * tap.h
+ *	  What the unit tests have in common: TAP output, random numbers, hexadecimal.
+ *
+ * Random numbers have a fixed seed, so that a failure can be repeated.
+ */
+#ifndef UNRDF_TEST_TAP_H
+#define UNRDF_TEST_TAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LENGTH(array) ((int) (sizeof(array) / sizeof((array)[0])))
+
+extern void ok(bool good, const char *name);
+extern void is_text(const char *got, const char *expected, const char *name);
+extern int finish_tests(void);
+
+extern uint64_t random64(void);
+extern const char *to_hex(const uint8_t *bytes, size_t n);
+extern void from_hex(const char *hex, uint8_t *bytes);
+
+extern void test_canonical(void);
+extern void test_merkle(void);
+
+#endif /* UNRDF_TEST_TAP_H */
