@@ -19,7 +19,6 @@
 /* Entries that a bisection reads at once in the end: as many as one chunk of a stored value has. */
 #define BISECT_TO 49
 
-#define TILE_LEVELS 8
 #define TILE_SLOTS 2
 
 /* A tile, or the part of one that is not full, or that was not stored. */
@@ -36,8 +35,8 @@ struct UnrdfNodeReader
 	int32 log;
 	MemoryContext context;
 	UnrdfLookup tiles;
-	Tile *cache[TILE_LEVELS][TILE_SLOTS];
-	int victim[TILE_LEVELS];
+	Tile *cache[UNRDF_TILE_LEVELS][TILE_SLOTS];
+	int victim[UNRDF_TILE_LEVELS];
 };
 
 /*
@@ -455,7 +454,7 @@ UnrdfNodeRead(void *reader, int level, uint64 index, uint8 *out)
 	Tile *tile;
 	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
 
-	if (level < 0 || q >= TILE_LEVELS || index > (PG_UINT64_MAX >> level))
+	if (level < 0 || q >= UNRDF_TILE_LEVELS || index > (PG_UINT64_MAX >> level))
 		return -1;
 	tile = get_tile(r, q, first / UNRDF_TILE_WIDTH);
 	for (int i = 0; i < n; i++)

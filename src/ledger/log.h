@@ -8,6 +8,7 @@
 
 #define UNRDF_TILE_HEIGHT 8
 #define UNRDF_TILE_WIDTH 256
+#define UNRDF_TILE_LEVELS 8
 #define UNRDF_LEAF_ENTRY 40 /* receipt id in network order, leaf hash */
 #define UNRDF_LEAF_RUN 4096 /* most entries of a run */
 

@@ -23,8 +23,6 @@
 
 #include "ledger/verify_log.h"
 
-#define TILE_LEVELS 8
-
 static void report(UnrdfAudit *a, const int64 *receipt, const char *format, ...)
 	pg_attribute_printf(3, 4);
 
@@ -68,7 +66,7 @@ UnrdfAuditEnd(UnrdfAudit *a)
 static uint64
 full_tiles(const UnrdfAudit *a, int level)
 {
-	return level < TILE_LEVELS - 1 ? a->size >> (UNRDF_TILE_HEIGHT * (level + 1)) : 0;
+	return level < UNRDF_TILE_LEVELS - 1 ? a->size >> (UNRDF_TILE_HEIGHT * (level + 1)) : 0;
 }
 
 /* Adds a row to the extents; false where that takes another one than the last. */

@@ -50,8 +50,10 @@ typedef struct HandlerStat
 	bool		measured;
 	bool		own_transaction;
 	int			failures;		/* counts down with successes; above 0: no groups */
-	double		micros;			/* moving average */
+	double		micros;			/* moving average over groups: one slow job among many says little */
 	double		cpu;			/* share of the time on a processor */
+	int64		sum;			/* of the group being taken in */
+	int			count;
 } HandlerStat;
 
 typedef struct Dispatcher
@@ -421,7 +423,7 @@ acquit(Dispatcher *d, UnrdfEntry *entry)
 }
 
 static void
-measure(Dispatcher *d, UnrdfEntry *entry, UnrdfTask *task, double cpu)
+measure(Dispatcher *d, UnrdfEntry *entry, UnrdfTask *task)
 {
 	HandlerStat *h = hash_search(d->handlers, &entry->handler, HASH_FIND, NULL);
 
@@ -431,22 +433,43 @@ measure(Dispatcher *d, UnrdfEntry *entry, UnrdfTask *task, double cpu)
 		h->failures = 32;
 	else if (h->failures > 0)
 		h->failures--;
-	if (task->micros <= 0)
+	if (task->result != UNRDF_TASK_ENDED || task->kind != UNRDF_TASK_RUN)
 		return;
-	h->micros = h->measured ? h->micros * 0.9 + task->micros * 0.1 : task->micros;
-	h->cpu = h->measured ? h->cpu * 0.9 + cpu * 0.1 : cpu;
-	h->measured = true;
+	h->sum += task->micros;
+	h->count++;
+}
+
+/* Enters a group's figures in the averages. */
+static void
+average(Dispatcher *d, double cpu)
+{
+	HASH_SEQ_STATUS seq;
+	HandlerStat *h;
+
+	hash_seq_init(&seq, d->handlers);
+	while ((h = hash_seq_search(&seq)) != NULL)
+	{
+		double		micros;
+
+		if (h->count == 0)
+			continue;
+		micros = Max(1.0, (double) h->sum / h->count);
+		h->micros = h->measured ? h->micros * 0.7 + micros * 0.3 : micros;
+		h->cpu = h->measured ? h->cpu * 0.7 + cpu * 0.3 : cpu;
+		h->measured = true;
+		h->sum = h->count = 0;
+	}
 }
 
 /* Takes one task's result. */
 static void
-take_result(Dispatcher *d, UnrdfTask *task, bool culprit, double cpu)
+take_result(Dispatcher *d, UnrdfTask *task, bool culprit)
 {
 	UnrdfEntry *entry = UnrdfEntryFind(d->lanes, task->job);
 
 	if (entry == NULL)
 		return;
-	measure(d, entry, task, cpu);
+	measure(d, entry, task);
 	if (task->result == UNRDF_TASK_ENDED)
 	{
 		acquit(d, entry);
@@ -483,7 +506,8 @@ take_results(Dispatcher *d)
 			continue;
 		cpu = slot->wall_micros > 0 ? Min(1.0, slot->cpu_micros / (double) slot->wall_micros) : 1.0;
 		for (int t = slot->ntasks - 1; t >= 0; t--)
-			take_result(d, &slot->tasks[t], state == UNRDF_SLOT_DEAD && t == slot->running, cpu);
+			take_result(d, &slot->tasks[t], state == UNRDF_SLOT_DEAD && t == slot->running);
+		average(d, cpu);
 		slot->ntasks = 0;
 		if (pg_atomic_read_u32(&slot->alone))
 			d->trial = false;
