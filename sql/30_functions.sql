@@ -67,15 +67,15 @@ CREATE FUNCTION unrdf.log_size(OUT size bigint, OUT root bytea) RETURNS record
 COMMENT ON FUNCTION unrdf.log_size() IS 'The log''s newest size and the root hash of the tree of that size.';
 
 CREATE FUNCTION unrdf.inclusion_proof(receipt bigint, size bigint DEFAULT NULL, OUT index bigint, OUT tree_size bigint, OUT leaf bytea, OUT root bytea, OUT proof bytea[]) RETURNS record
-	AS 'MODULE_PATHNAME', 'unrdf_inclusion_proof' LANGUAGE C STABLE PARALLEL SAFE;
+	AS 'MODULE_PATHNAME', 'unrdf_inclusion_proof_fn' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION unrdf.inclusion_proof(bigint, bigint) IS 'The receipt''s inclusion proof (RFC 9162, 2.1.3) in the tree of the given size, by default the newest, computed from the log''s tiles; all null while the receipt is not in that tree.';
 
 CREATE FUNCTION unrdf.verify_inclusion(leaf bytea, index bigint, tree_size bigint, proof bytea[], root bytea) RETURNS boolean
-	AS 'MODULE_PATHNAME', 'unrdf_verify_inclusion' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+	AS 'MODULE_PATHNAME', 'unrdf_verify_inclusion_fn' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION unrdf.verify_inclusion(bytea, bigint, bigint, bytea[], bytea) IS 'Whether the proof shows the leaf hash at index of the tree of tree_size with this root (RFC 9162, 2.1.3.2). False for anything malformed.';
 
 CREATE FUNCTION unrdf.leaf_hash(data bytea) RETURNS bytea
-	AS 'MODULE_PATHNAME', 'unrdf_leaf_hash' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+	AS 'MODULE_PATHNAME', 'unrdf_leaf_hash_fn' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION unrdf.leaf_hash(bytea) IS 'SHA-256(0x00 ‖ data), the leaf hash of RFC 9162.';
 
 CREATE FUNCTION unrdf.verify(receipt bigint, OUT verdict text, OUT reason text) RETURNS record

@@ -7,6 +7,7 @@
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "utils/timestamp.h"
 
 #define UNRDF_MAX_DATABASES 64
 #define UNRDF_LANE_BITS 1024

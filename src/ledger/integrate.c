@@ -38,7 +38,6 @@
 #include "ledger/log.h"
 #include "ledger/receipt.h"
 
-#define TILE_LEVELS 8
 #define MOST_PER_STEP 8192
 
 /* What this process remembers of the log. */
@@ -48,7 +47,7 @@ typedef struct State
 	MemoryContext context;
 	UnrdfRange	range;
 	uint8		root[UNRDF_HASH_LEN];
-	uint8		partial[TILE_LEVELS][UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
+	uint8		partial[UNRDF_TILE_LEVELS][UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
 	UnrdfFollower follower;
 	uint64		restored_until; /* rows with an xid up to here may come twice */
 } State;
@@ -96,7 +95,7 @@ rebuild_tree(uint64 size)
 	for (int level = 0; level < 63; level++)
 		if ((size >> level) & 1)
 			read_node(reader, level, (size >> level) - 1, state.range.hash[level]);
-	for (int q = 0; q < TILE_LEVELS && (size >> (8 * q)) > 0; q++)
+	for (int q = 0; q < UNRDF_TILE_LEVELS && (size >> (8 * q)) > 0; q++)
 	{
 		uint64		n = size >> (8 * q);
 

@@ -44,11 +44,16 @@ function verdict(line, v) {
 
 function tableLine(line, v) {
 	const numbers = v.numbers(line.key);
-	if (!numbers.length) return `| ${line.label} | not measured: ${v.reason(line.key)} | | 0 | | ${line.floor ?? ''} | ${line.floor ? 'not measured' : ''} |`;
 	const ratios = Object.entries(line.ratios ?? {}).map(([label, key]) => [label, v.ratio(line.key, key)])
 		.filter(([, r]) => Number.isFinite(r)).map(([label, r]) => `${format(r)} × ${label}`).join('; ');
-	return `| ${line.label} | ${format(median(numbers))} ${line.unit} | ${format(Math.min(...numbers))} – ${format(Math.max(...numbers))} | ${numbers.length} | ${ratios} | ${line.floor ?? ''} | ${verdict(line, v)} |`;
+	const shown = numbers.length
+		? [`${format(median(numbers))} ${line.unit}`.trim(), `${format(Math.min(...numbers))} – ${format(Math.max(...numbers))}`]
+		: [`not measured: ${v.reason(line.key)}`, ''];
+	return `| ${[line.label, ...shown, numbers.length, ratios, line.floor ?? '', verdict(line, v)].join(' | ')} |`;
 }
+
+/** Whether a row's first figure, which is always unrdf's, was measured. */
+export const measured = (row, done) => view(done).numbers(row.lines[0].key).length > 0;
 
 /** Markdown of one row. */
 export function section(row, done) {
@@ -90,8 +95,8 @@ const WHY = 'What falls short, and why';
 export async function writeResults(names, fresh) {
 	const kept = readSections(), all = { ...kept, ...fresh };
 	const floors = names.filter(n => all[n]).flatMap(n => all[n].split('\n').filter(l => /^\| .* \| (met|falls short|not measured) \|$/.test(l)).map(l => {
-		const c = l.split(' | ');
-		return `| ${n} | ${c[0].slice(2)} | ${c[1]} | ${c[4].trim() || '–'} | ${c[5]} | ${c[6].replace(/ \|$/, '')} |`;
+		const [figure, shown, , , ratio, floor, met] = l.slice(2, -2).split(' | ');
+		return `| ${[n, figure, shown, ratio || '–', floor, met].join(' | ')} |`;
 	}));
 	writeFileSync(file, ['# Measured figures', '',
 		'Written by `make bench` (`test/bench/run`); README.md says what each figure means and how it is taken. A partial run replaces only its own sections. The section',
