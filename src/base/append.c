@@ -19,12 +19,12 @@
 struct UnrdfAppend
 {
 	MemoryContext context;
-	Relation	rel;
-	EState	   *estate;
+	Relation rel;
+	EState *estate;
 	ResultRelInfo *info;
 	TupleTableSlot **slots;
-	int			capacity;
-	int			n;
+	int capacity;
+	int n;
 };
 
 /*
@@ -62,7 +62,8 @@ UnrdfAppendRow(UnrdfAppend *a)
 	{
 		MemoryContext old = MemoryContextSwitchTo(a->context);
 
-		a->slots[a->n] = MakeSingleTupleTableSlot(RelationGetDescr(a->rel), table_slot_callbacks(a->rel));
+		a->slots[a->n] =
+			MakeSingleTupleTableSlot(RelationGetDescr(a->rel), table_slot_callbacks(a->rel));
 		MemoryContextSwitchTo(old);
 	}
 	slot = a->slots[a->n++];

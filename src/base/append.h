@@ -15,4 +15,4 @@ extern void UnrdfAppendSet(TupleTableSlot *slot, int column, Datum value);
 extern void UnrdfAppendFlush(UnrdfAppend *a);
 extern void UnrdfAppendEnd(UnrdfAppend *a);
 
-#endif							/* UNRDF_APPEND_H */
+#endif /* UNRDF_APPEND_H */

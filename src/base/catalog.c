@@ -30,7 +30,7 @@ static const char *const names[UNRDF_RELS] = {
 	[UNRDF_OPERATION_ID] = "operation_id",
 };
 
-static Oid	oids[UNRDF_RELS];
+static Oid oids[UNRDF_RELS];
 
 static void
 forget(Datum arg, Oid relid)
@@ -56,15 +56,14 @@ UnrdfRelid(UnrdfRel rel)
 	}
 	if (!OidIsValid(oids[rel]))
 	{
-		Oid			schema = get_namespace_oid("unrdf", true);
+		Oid schema = get_namespace_oid("unrdf", true);
 
 		oids[rel] = OidIsValid(schema) ? get_relname_relid(names[rel], schema) : InvalidOid;
 		if (!OidIsValid(oids[rel]))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("unrdf is not installed in this database"),
-					 errdetail("Relation \"unrdf.%s\" does not exist.", names[rel]),
-					 errhint("Run CREATE EXTENSION unrdf.")));
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("unrdf is not installed in this database"),
+							errdetail("Relation \"unrdf.%s\" does not exist.", names[rel]),
+							errhint("Run CREATE EXTENSION unrdf.")));
 	}
 	return oids[rel];
 }

@@ -10,4 +10,4 @@ extern int64 UnrdfUnixMicros(TimestampTz t);
 extern int64 UnrdfCpuMicros(void);
 extern long UnrdfMillisUntil(TimestampTz t, long most);
 
-#endif							/* UNRDF_CLOCK_H */
+#endif /* UNRDF_CLOCK_H */

@@ -16,13 +16,13 @@
 typedef struct Action
 {
 	UnrdfCommitFn fn;
-	uint64		arg;
+	uint64 arg;
 } Action;
 
 /* The list lives in TopTransactionContext and dies with it. */
 static Action *actions = NULL;
-static int	nactions = 0;
-static int	capacity = 0;
+static int nactions = 0;
+static int capacity = 0;
 
 static void
 at_xact_event(XactEvent event, void *arg)

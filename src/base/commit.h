@@ -3,8 +3,8 @@
 
 #include "postgres.h"
 
-typedef void (*UnrdfCommitFn) (uint64 arg);
+typedef void (*UnrdfCommitFn)(uint64 arg);
 
 extern void UnrdfAtCommit(UnrdfCommitFn fn, uint64 arg);
 
-#endif							/* UNRDF_COMMIT_H */
+#endif /* UNRDF_COMMIT_H */

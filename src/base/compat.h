@@ -56,4 +56,4 @@
 #define UNRDF_MY_PROC_NUMBER (MyBackendId - 1)
 #endif
 
-#endif							/* UNRDF_COMPAT_H */
+#endif /* UNRDF_COMPAT_H */

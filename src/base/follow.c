@@ -60,8 +60,8 @@ UnrdfFollowInit(UnrdfFollower *f, MemoryContext context)
 static int
 compare_xids(const void *a, const void *b)
 {
-	uint64		x = *(const uint64 *) a;
-	uint64		y = *(const uint64 *) b;
+	uint64 x = *(const uint64 *) a;
+	uint64 y = *(const uint64 *) b;
 
 	return x < y ? -1 : x > y;
 }
@@ -70,7 +70,7 @@ compare_xids(const void *a, const void *b)
 static uint64
 widen(TransactionId xid, FullTransactionId next)
 {
-	uint32		epoch = EpochFromFullTransactionId(next);
+	uint32 epoch = EpochFromFullTransactionId(next);
 
 	if (xid > XidFromFullTransactionId(next))
 		epoch--;
@@ -81,7 +81,7 @@ widen(TransactionId xid, FullTransactionId next)
 static void
 take_target(UnrdfFollower *f)
 {
-	Snapshot	snap = GetLatestSnapshot();
+	Snapshot snap = GetLatestSnapshot();
 	FullTransactionId next = ReadNextFullTransactionId();
 	FullTransactionId own = GetTopFullTransactionIdIfAny();
 	UnrdfXidSet *t = &f->target;
@@ -136,13 +136,13 @@ belongs(const UnrdfFollower *f, uint64 xid)
 typedef struct FollowScan
 {
 	UnrdfFollower *f;
-	Relation	table;
-	Relation	index;
+	Relation table;
+	Relation index;
 	TupleTableSlot *slot;
 	UnrdfFollowFn fn;
-	void	   *arg;
-	int			left;
-	int			returned;
+	void *arg;
+	int left;
+	int returned;
 } FollowScan;
 
 /*
@@ -154,9 +154,9 @@ scan_range(FollowScan *s, uint64 from, uint64 to, int64 above)
 {
 	UnrdfFollower *f = s->f;
 	ScanKeyData keys[5];
-	int			n = 0;
+	int n = 0;
 	IndexScanDesc scan;
-	bool		used_up = true;
+	bool used_up = true;
 
 	if (f->nprefix == 2)
 	{
@@ -165,22 +165,26 @@ scan_range(FollowScan *s, uint64 from, uint64 to, int64 above)
 	}
 	if (from + 1 == to)
 	{
-		ScanKeyInit(&keys[n++], f->nprefix + 1, BTEqualStrategyNumber, F_XID8EQ, UInt64GetDatum(from));
-		ScanKeyInit(&keys[n++], f->nprefix + 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(above));
+		ScanKeyInit(&keys[n++], f->nprefix + 1, BTEqualStrategyNumber, F_XID8EQ,
+					UInt64GetDatum(from));
+		ScanKeyInit(&keys[n++], f->nprefix + 2, BTGreaterStrategyNumber, F_INT8GT,
+					Int64GetDatum(above));
 	}
 	else
 	{
-		ScanKeyInit(&keys[n++], f->nprefix + 1, BTGreaterEqualStrategyNumber, F_XID8GE, UInt64GetDatum(from));
+		ScanKeyInit(&keys[n++], f->nprefix + 1, BTGreaterEqualStrategyNumber, F_XID8GE,
+					UInt64GetDatum(from));
 		if (to != NO_LIMIT)
-			ScanKeyInit(&keys[n++], f->nprefix + 1, BTLessStrategyNumber, F_XID8LT, UInt64GetDatum(to));
+			ScanKeyInit(&keys[n++], f->nprefix + 1, BTLessStrategyNumber, F_XID8LT,
+						UInt64GetDatum(to));
 	}
 	scan = unrdf_index_beginscan(s->table, s->index, GetActiveSnapshot(), n);
 	index_rescan(scan, keys, n, NULL, 0);
 	while (index_getnext_slot(scan, ForwardScanDirection, s->slot))
 	{
-		bool		isnull;
-		uint64		xid = DatumGetUInt64(slot_getattr(s->slot, f->xid_column + 1, &isnull));
-		int64		id = DatumGetInt64(slot_getattr(s->slot, f->id_column + 1, &isnull));
+		bool isnull;
+		uint64 xid = DatumGetUInt64(slot_getattr(s->slot, f->xid_column + 1, &isnull));
+		int64 id = DatumGetInt64(slot_getattr(s->slot, f->id_column + 1, &isnull));
 
 		CHECK_FOR_INTERRUPTS();
 		if (f->part == f->seen.nxip && !belongs(f, xid))
@@ -205,8 +209,8 @@ static bool
 scan_part(FollowScan *s)
 {
 	UnrdfFollower *f = s->f;
-	uint64		from;
-	uint64		to;
+	uint64 from;
+	uint64 to;
 
 	if (f->part < f->seen.nxip)
 	{
@@ -239,7 +243,7 @@ scan_part(FollowScan *s)
 int
 UnrdfFollow(UnrdfFollower *f, int most, UnrdfFollowFn fn, void *arg)
 {
-	FollowScan		s = {f, NULL, NULL, NULL, fn, arg, most, 0};
+	FollowScan s = {f, NULL, NULL, NULL, fn, arg, most, 0};
 
 	s.table = table_open(UnrdfRelid(f->table), AccessShareLock);
 	s.index = index_open(UnrdfRelid(f->index), AccessShareLock);
@@ -249,7 +253,7 @@ UnrdfFollow(UnrdfFollower *f, int most, UnrdfFollowFn fn, void *arg)
 	PushActiveSnapshot(GetLatestSnapshot());
 	for (;;)
 	{
-		bool		last = f->part >= f->seen.nxip;
+		bool last = f->part >= f->seen.nxip;
 
 		if (!scan_part(&s))
 			break;
@@ -293,14 +297,15 @@ UnrdfFollowWrite(const UnrdfFollower *f, StringInfo out)
 		return;
 	appendStringInfoChar(out, ' ');
 	write_set(&f->target, out);
-	appendStringInfo(out, " %d %d " UINT64_FORMAT " " INT64_FORMAT, f->started, f->part, f->last_xid, f->last_id);
+	appendStringInfo(out, " %d %d " UINT64_FORMAT " " INT64_FORMAT, f->started, f->part,
+					 f->last_xid, f->last_id);
 }
 
 static bool
 read_set(UnrdfXidSet *set, const char **text, MemoryContext context)
 {
-	char	   *end;
-	int			capacity = 8;
+	char *end;
+	int capacity = 8;
 
 	set->xmin = strtou64(*text, &end, 10);
 	if (*end != ':')
@@ -330,7 +335,7 @@ read_set(UnrdfXidSet *set, const char **text, MemoryContext context)
 bool
 UnrdfFollowRead(UnrdfFollower *f, const char *text)
 {
-	int			started;
+	int started;
 
 	if (!read_set(&f->seen, &text, f->context))
 		return false;
@@ -342,7 +347,8 @@ UnrdfFollowRead(UnrdfFollower *f, const char *text)
 	if (!read_set(&f->target, &text, f->context))
 		return false;
 	f->reading = true;
-	if (sscanf(text, " %d %d " UINT64_FORMAT " " INT64_FORMAT, &started, &f->part, &f->last_xid, &f->last_id) != 4)
+	if (sscanf(text, " %d %d " UINT64_FORMAT " " INT64_FORMAT, &started, &f->part, &f->last_xid,
+			   &f->last_id) != 4)
 		return false;
 	f->started = started != 0;
 	return true;

@@ -11,38 +11,38 @@
 /* A snapshot as plain values: which transactions were over when it was taken. */
 typedef struct UnrdfXidSet
 {
-	uint64		xmin;			/* all below are over */
-	uint64		xmax;			/* all from here on are not */
-	int			nxip;
-	uint64	   *xip;			/* between: those not over, ascending */
+	uint64 xmin; /* all below are over */
+	uint64 xmax; /* all from here on are not */
+	int nxip;
+	uint64 *xip; /* between: those not over, ascending */
 } UnrdfXidSet;
 
 typedef struct UnrdfFollower
 {
 	/* set by the owner */
-	UnrdfRel	table;
-	UnrdfRel	index;			/* on (prefix…, xid, id) */
-	int			nprefix;		/* 0, or 2: queue int4 and priority int2 */
-	Datum		prefix[2];
-	int			xid_column;		/* from 0 */
-	int			id_column;
+	UnrdfRel table;
+	UnrdfRel index; /* on (prefix…, xid, id) */
+	int nprefix;    /* 0, or 2: queue int4 and priority int2 */
+	Datum prefix[2];
+	int xid_column; /* from 0 */
+	int id_column;
 	/* the position */
-	MemoryContext context;		/* owns the sets */
-	bool		started;		/* false: everything visible is new */
-	UnrdfXidSet seen;			/* S0: everything in it has been returned */
-	bool		reading;		/* S1 is set and not yet used up */
-	UnrdfXidSet target;			/* S1 */
-	int			part;			/* which of S0's xip is being read; nxip: the range */
-	uint64		last_xid;		/* within the part, the last row returned */
-	int64		last_id;
+	MemoryContext context; /* owns the sets */
+	bool started;          /* false: everything visible is new */
+	UnrdfXidSet seen;      /* S0: everything in it has been returned */
+	bool reading;          /* S1 is set and not yet used up */
+	UnrdfXidSet target;    /* S1 */
+	int part;              /* which of S0's xip is being read; nxip: the range */
+	uint64 last_xid;       /* within the part, the last row returned */
+	int64 last_id;
 } UnrdfFollower;
 
-typedef void (*UnrdfFollowFn) (void *arg, TupleTableSlot *slot, uint64 xid, int64 id);
+typedef void (*UnrdfFollowFn)(void *arg, TupleTableSlot *slot, uint64 xid, int64 id);
 
 extern void UnrdfFollowInit(UnrdfFollower *f, MemoryContext context);
-extern int	UnrdfFollow(UnrdfFollower *f, int most, UnrdfFollowFn fn, void *arg);
+extern int UnrdfFollow(UnrdfFollower *f, int most, UnrdfFollowFn fn, void *arg);
 extern bool UnrdfFollowedAll(const UnrdfFollower *f);
 extern void UnrdfFollowWrite(const UnrdfFollower *f, StringInfo out);
 extern bool UnrdfFollowRead(UnrdfFollower *f, const char *text);
 
-#endif							/* UNRDF_FOLLOW_H */
+#endif /* UNRDF_FOLLOW_H */

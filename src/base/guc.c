@@ -9,15 +9,15 @@
 
 #include "base/guc.h"
 
-int			unrdf_dispatcher_memory = 65536;
-int			unrdf_executor_idle_time = 10000;
-int			unrdf_executor_slots = 128;
-int			unrdf_group_time = 5000;
-int			unrdf_max_args_size = 1024;
-int			unrdf_max_executors = 16;
-int			unrdf_min_executors = 2;
-char	   *unrdf_node_name = NULL;
-int			unrdf_sweep_interval = 1000;
+int unrdf_dispatcher_memory = 65536;
+int unrdf_executor_idle_time = 10000;
+int unrdf_executor_slots = 128;
+int unrdf_group_time = 5000;
+int unrdf_max_args_size = 1024;
+int unrdf_max_executors = 16;
+int unrdf_min_executors = 2;
+char *unrdf_node_name = NULL;
+int unrdf_sweep_interval = 1000;
 
 /* UnrdfGucInit defines the settings; called once, from _PG_init. */
 void
@@ -25,48 +25,34 @@ UnrdfGucInit(void)
 {
 	DefineCustomIntVariable("unrdf.dispatcher_memory",
 							"Memory a dispatcher may use for jobs it knows of.",
-							"Jobs beyond it wait in their table.",
-							&unrdf_dispatcher_memory, 65536, 1024, MAX_KILOBYTES,
-							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+							"Jobs beyond it wait in their table.", &unrdf_dispatcher_memory, 65536,
+							1024, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("unrdf.executor_idle_time",
 							"Time after which an idle executor above unrdf.min_executors ends.",
-							NULL,
-							&unrdf_executor_idle_time, 10000, 100, INT_MAX,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable("unrdf.executor_slots",
-							"Executors that all databases together may have.",
-							NULL,
-							&unrdf_executor_slots, 128, 1, 4096,
-							PGC_POSTMASTER, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("unrdf.group_time",
-							"Time, in microseconds, that the jobs of one shared transaction should take together.",
-							"0 gives every job its own transaction.",
-							&unrdf_group_time, 5000, 0, 1000000,
-							PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("unrdf.max_args_size",
-							"Largest size of a job's arguments or of a recorded payload.",
-							NULL,
-							&unrdf_max_args_size, 1024, 1, 1024 * 1024 - 1,
-							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
-	DefineCustomIntVariable("unrdf.max_executors",
-							"Executors that one database may have.",
-							NULL,
-							&unrdf_max_executors, 16, 1, 4096,
-							PGC_SIGHUP, 0, NULL, NULL, NULL);
+							NULL, &unrdf_executor_idle_time, 10000, 100, INT_MAX, PGC_SIGHUP,
+							GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"unrdf.executor_slots", "Executors that all databases together may have.", NULL,
+		&unrdf_executor_slots, 128, 1, 4096, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"unrdf.group_time",
+		"Time, in microseconds, that the jobs of one shared transaction should take together.",
+		"0 gives every job its own transaction.", &unrdf_group_time, 5000, 0, 1000000, PGC_SIGHUP,
+		0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"unrdf.max_args_size", "Largest size of a job's arguments or of a recorded payload.", NULL,
+		&unrdf_max_args_size, 1024, 1, 1024 * 1024 - 1, PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("unrdf.max_executors", "Executors that one database may have.", NULL,
+							&unrdf_max_executors, 16, 1, 4096, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("unrdf.min_executors",
-							"Executors that a database keeps when there is nothing to do.",
-							NULL,
-							&unrdf_min_executors, 2, 1, 4096,
-							PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("unrdf.node_name",
-							   "Name of this node in receipts.",
+							"Executors that a database keeps when there is nothing to do.", NULL,
+							&unrdf_min_executors, 2, 1, 4096, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("unrdf.node_name", "Name of this node in receipts.",
 							   "By default cluster_name, or else the host's name.",
-							   &unrdf_node_name, "",
-							   PGC_POSTMASTER, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("unrdf.sweep_interval",
-							"Time between two looks at every lane.",
-							"Commits wake the dispatcher at once; the sweep finds what came by COMMIT PREPARED.",
-							&unrdf_sweep_interval, 1000, 10, 3600000,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+							   &unrdf_node_name, "", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"unrdf.sweep_interval", "Time between two looks at every lane.",
+		"Commits wake the dispatcher at once; the sweep finds what came by COMMIT PREPARED.",
+		&unrdf_sweep_interval, 1000, 10, 3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("unrdf");
 }

@@ -3,16 +3,16 @@
 
 #include "postgres.h"
 
-extern int	unrdf_dispatcher_memory;	/* kB */
-extern int	unrdf_executor_idle_time;	/* ms */
-extern int	unrdf_executor_slots;
-extern int	unrdf_group_time;			/* us */
-extern int	unrdf_max_args_size;		/* kB */
-extern int	unrdf_max_executors;
-extern int	unrdf_min_executors;
+extern int unrdf_dispatcher_memory;  /* kB */
+extern int unrdf_executor_idle_time; /* ms */
+extern int unrdf_executor_slots;
+extern int unrdf_group_time;    /* us */
+extern int unrdf_max_args_size; /* kB */
+extern int unrdf_max_executors;
+extern int unrdf_min_executors;
 extern char *unrdf_node_name;
-extern int	unrdf_sweep_interval;		/* ms */
+extern int unrdf_sweep_interval; /* ms */
 
 extern void UnrdfGucInit(void);
 
-#endif							/* UNRDF_GUC_H */
+#endif /* UNRDF_GUC_H */

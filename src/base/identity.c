@@ -28,7 +28,8 @@ void
 UnrdfBecome(Oid owner, UnrdfIdentity *before)
 {
 	GetUserIdAndSecContext(&before->user, &before->security);
-	SetUserIdAndSecContext(owner, before->security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(owner, before->security | SECURITY_LOCAL_USERID_CHANGE |
+									  SECURITY_RESTRICTED_OPERATION);
 	before->guc_nest_level = NewGUCNestLevel();
 }
 

@@ -6,9 +6,9 @@
 /* What UnrdfBecome replaced. */
 typedef struct UnrdfIdentity
 {
-	Oid			user;
-	int			security;
-	int			guc_nest_level;
+	Oid user;
+	int security;
+	int guc_nest_level;
 } UnrdfIdentity;
 
 extern void UnrdfBecome(Oid owner, UnrdfIdentity *before);
@@ -16,4 +16,4 @@ extern void UnrdfRestore(const UnrdfIdentity *before);
 extern void UnrdfFireDeferredTriggers(void);
 extern void UnrdfCleanSession(void);
 
-#endif							/* UNRDF_IDENTITY_H */
+#endif /* UNRDF_IDENTITY_H */

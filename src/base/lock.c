@@ -19,7 +19,7 @@
 void
 UnrdfLock(UnrdfLockClass class, uint32 key)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, class, key, ADVISORY_SPACE);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
@@ -29,7 +29,7 @@ UnrdfLock(UnrdfLockClass class, uint32 key)
 uint32
 UnrdfLockBucket(const char *bytes, int len, uint32 seed)
 {
-	uint64		hash = hash_bytes_extended((const unsigned char *) bytes, len, seed);
+	uint64 hash = hash_bytes_extended((const unsigned char *) bytes, len, seed);
 
 	return (uint32) (hash % UNRDF_LOCK_BUCKETS);
 }

@@ -9,10 +9,10 @@
  */
 typedef enum UnrdfLockClass
 {
-	UNRDF_LOCK_KEY = 1,			/* idempotency keys, in buckets */
-	UNRDF_LOCK_SUBJECT,			/* chains of receipts, in buckets */
-	UNRDF_LOCK_EPOCH,			/* making an epoch's row */
-	UNRDF_LOCK_LOG				/* integrating; the key is the log */
+	UNRDF_LOCK_KEY = 1, /* idempotency keys, in buckets */
+	UNRDF_LOCK_SUBJECT, /* chains of receipts, in buckets */
+	UNRDF_LOCK_EPOCH,   /* making an epoch's row */
+	UNRDF_LOCK_LOG      /* integrating; the key is the log */
 } UnrdfLockClass;
 
 #define UNRDF_LOCK_BUCKETS 1024
@@ -20,4 +20,4 @@ typedef enum UnrdfLockClass
 extern void UnrdfLock(UnrdfLockClass class, uint32 key);
 extern uint32 UnrdfLockBucket(const char *bytes, int len, uint32 seed);
 
-#endif							/* UNRDF_LOCK_H */
+#endif /* UNRDF_LOCK_H */

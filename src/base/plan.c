@@ -13,10 +13,11 @@ prepared(UnrdfPlan *plan)
 {
 	if (plan->plan == NULL)
 	{
-		SPIPlanPtr	p = SPI_prepare(plan->sql, plan->nargs, plan->types);
+		SPIPlanPtr p = SPI_prepare(plan->sql, plan->nargs, plan->types);
 
 		if (p == NULL || SPI_keepplan(p) != 0)
-			elog(ERROR, "could not prepare \"%s\": %s", plan->sql, SPI_result_code_string(SPI_result));
+			elog(ERROR, "could not prepare \"%s\": %s", plan->sql,
+				 SPI_result_code_string(SPI_result));
 		plan->plan = p;
 	}
 	return plan->plan;
@@ -44,8 +45,8 @@ UnrdfExecute(UnrdfPlan *plan, Datum *values, const char *nulls, bool read_only)
 uint64
 UnrdfExecuteLatest(UnrdfPlan *plan, Datum *values, const char *nulls)
 {
-	return checked(plan, SPI_execute_snapshot(prepared(plan), values, nulls, GetLatestSnapshot(), InvalidSnapshot,
-											  true, false, 0));
+	return checked(plan, SPI_execute_snapshot(prepared(plan), values, nulls, GetLatestSnapshot(),
+											  InvalidSnapshot, true, false, 0));
 }
 
 /* UnrdfResult returns a value of the last UnrdfExecute; row and column count from 0. */

@@ -11,13 +11,13 @@
 typedef struct UnrdfPlan
 {
 	const char *sql;
-	int			nargs;
-	Oid			types[UNRDF_PLAN_ARGS];
-	SPIPlanPtr	plan;
+	int nargs;
+	Oid types[UNRDF_PLAN_ARGS];
+	SPIPlanPtr plan;
 } UnrdfPlan;
 
 extern uint64 UnrdfExecute(UnrdfPlan *plan, Datum *values, const char *nulls, bool read_only);
 extern uint64 UnrdfExecuteLatest(UnrdfPlan *plan, Datum *values, const char *nulls);
 extern Datum UnrdfResult(uint64 row, int column, bool *isnull);
 
-#endif							/* UNRDF_PLAN_H */
+#endif /* UNRDF_PLAN_H */

@@ -21,15 +21,15 @@
 typedef struct Block
 {
 	const char *name;
-	Size		size;
-	void	  **block;
+	Size size;
+	void **block;
 	UnrdfShmemInitFn init;
 } Block;
 
 UnrdfShared *UnrdfShmem = NULL;
 
 static Block blocks[MAX_BLOCKS];
-static int	nblocks = 0;
+static int nblocks = 0;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
@@ -63,7 +63,7 @@ startup(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	for (int i = 0; i < nblocks; i++)
 	{
-		bool		found;
+		bool found;
 
 		*blocks[i].block = ShmemInitStruct(blocks[i].name, blocks[i].size, &found);
 		if (!found)
@@ -118,10 +118,9 @@ void
 UnrdfRequirePreload(void)
 {
 	if (UnrdfShmem == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("unrdf is not preloaded"),
-				 errhint("Add unrdf to shared_preload_libraries and restart the server.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("unrdf is not preloaded"),
+						errhint("Add unrdf to shared_preload_libraries and restart the server.")));
 }
 
 /* UnrdfMyDatabase returns the shared entry of the current database, or NULL where it has no workers (yet). */
@@ -147,7 +146,7 @@ UnrdfMyDatabase(void)
 void
 UnrdfSetLatch(Latch *volatile *latch)
 {
-	Latch	   *l = *latch;
+	Latch *l = *latch;
 
 	if (l != NULL)
 		SetLatch(l);

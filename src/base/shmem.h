@@ -16,39 +16,41 @@
 /* One database with workers. dboid is set under UnrdfShared->lock by the launcher; the rest as noted. */
 typedef struct UnrdfDatabase
 {
-	Oid			dboid;			/* InvalidOid: free */
-	int			dispatcher_pid; /* 0: none; under the lock */
-	int			integrator_pid;
-	Latch	   *dispatcher;		/* latch in shared memory, or NULL; under the lock, read without */
-	Latch	   *integrator;
-	bool		absent;			/* its dispatcher found no extension; written by that, read by the launcher after its end */
+	Oid dboid;          /* InvalidOid: free */
+	int dispatcher_pid; /* 0: none; under the lock */
+	int integrator_pid;
+	Latch *dispatcher; /* latch in shared memory, or NULL; under the lock, read without */
+	Latch *integrator;
+	bool
+		absent; /* its dispatcher found no extension; written by that, read by the launcher after its end */
 	TimestampTz dispatcher_since;
 	TimestampTz integrator_since;
-	pg_atomic_uint32 epoch;		/* 0: no work in this epoch yet */
-	pg_atomic_uint32 config;	/* counts changes of queues and handlers */
-	pg_atomic_uint32 restoring; /* a dump is being loaded */
-	pg_atomic_uint64 integrated;	/* leaves integrated since the server's start */
+	pg_atomic_uint32 epoch;      /* 0: no work in this epoch yet */
+	pg_atomic_uint32 config;     /* counts changes of queues and handlers */
+	pg_atomic_uint32 restoring;  /* a dump is being loaded */
+	pg_atomic_uint64 integrated; /* leaves integrated since the server's start */
 	pg_atomic_uint64 dispatched;
-	pg_atomic_uint64 lanes[UNRDF_LANE_BITS / 64];	/* hashed lanes with new jobs, set by committers */
+	pg_atomic_uint64
+		lanes[UNRDF_LANE_BITS / 64]; /* hashed lanes with new jobs, set by committers */
 } UnrdfDatabase;
 
 /* What all unrdf processes share. */
 typedef struct UnrdfShared
 {
-	LWLock	   *lock;			/* protects databases[].dboid, pids and latches, and the launcher's */
-	uint64		start_token;	/* differs for every start of the server */
-	int			launcher_pid;
+	LWLock *lock;       /* protects databases[].dboid, pids and latches, and the launcher's */
+	uint64 start_token; /* differs for every start of the server */
+	int launcher_pid;
 	TimestampTz launcher_since;
-	Latch	   *launcher;
-	pg_atomic_uint32 installs;	/* counts CREATE EXTENSION, so that the launcher looks again */
+	Latch *launcher;
+	pg_atomic_uint32 installs; /* counts CREATE EXTENSION, so that the launcher looks again */
 	UnrdfDatabase databases[UNRDF_MAX_DATABASES];
 	pg_atomic_uint32 waiters[UNRDF_WAIT_BUCKETS];
-	ConditionVariable ended[UNRDF_WAIT_BUCKETS];	/* broadcast when a job of the bucket has ended */
+	ConditionVariable ended[UNRDF_WAIT_BUCKETS]; /* broadcast when a job of the bucket has ended */
 } UnrdfShared;
 
 extern UnrdfShared *UnrdfShmem;
 
-typedef void (*UnrdfShmemInitFn) (void *block);
+typedef void (*UnrdfShmemInitFn)(void *block);
 
 extern void UnrdfShmemInit(void);
 extern void UnrdfShmemRegister(const char *name, Size size, void **block, UnrdfShmemInitFn init);
@@ -56,4 +58,4 @@ extern void UnrdfRequirePreload(void);
 extern UnrdfDatabase *UnrdfMyDatabase(void);
 extern void UnrdfSetLatch(Latch *volatile *latch);
 
-#endif							/* UNRDF_SHMEM_H */
+#endif /* UNRDF_SHMEM_H */

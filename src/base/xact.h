@@ -8,4 +8,4 @@ extern void UnrdfXactCommit(void);
 extern void UnrdfXactAbort(void);
 extern void UnrdfFreshSnapshot(void);
 
-#endif							/* UNRDF_XACT_H */
+#endif /* UNRDF_XACT_H */

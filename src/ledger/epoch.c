@@ -31,15 +31,15 @@
 #include "ledger/epoch.h"
 
 static UnrdfPlan newest = {
-	"SELECT epoch, origin, started_at FROM unrdf.epoch ORDER BY epoch DESC LIMIT 1", 0
-};
+	"SELECT epoch, origin, started_at FROM unrdf.epoch ORDER BY epoch DESC LIMIT 1", 0};
 static UnrdfPlan find = {
-	"SELECT origin, node, system_identifier FROM unrdf.epoch WHERE epoch OPERATOR(pg_catalog.=) $1", 1, {INT4OID}
-};
+	"SELECT origin, node, system_identifier FROM unrdf.epoch WHERE epoch OPERATOR(pg_catalog.=) $1",
+	1,
+	{INT4OID}};
 
 /* Rows of unrdf.epoch never change, so they are kept for the process's life, or until the table is another. */
 static HTAB *cache = NULL;
-static Oid	cached_of = InvalidOid;
+static Oid cached_of = InvalidOid;
 
 static void
 publish(uint64 epoch)
@@ -53,7 +53,7 @@ publish(uint64 epoch)
 static text *
 node_name(void)
 {
-	char		host[256] = "";
+	char host[256] = "";
 	const char *cluster = GetConfigOption("cluster_name", true, false);
 
 	if (unrdf_node_name && *unrdf_node_name)
@@ -67,8 +67,8 @@ node_name(void)
 static text *
 new_origin(void)
 {
-	uint8		random[16];
-	char		text[64] = "unrdf.local/";
+	uint8 random[16];
+	char text[64] = "unrdf.local/";
 
 	if (unrdf_random(random, sizeof(random)) != 0)
 		elog(ERROR, "could not generate random bytes");
@@ -88,7 +88,8 @@ write_row(int32 epoch, text *origin)
 	UnrdfAppendSet(slot, EPOCH_NODE, PointerGetDatum(node_name()));
 	UnrdfAppendSet(slot, EPOCH_SYSTEM_IDENTIFIER, Int64GetDatum((int64) GetSystemIdentifier()));
 	UnrdfAppendSet(slot, EPOCH_TIMELINE, Int32GetDatum((int32) GetWALInsertionTimeLine()));
-	UnrdfAppendSet(slot, EPOCH_STARTED_AT, TimestampTzGetDatum((TimestampTz) UnrdfShmem->start_token));
+	UnrdfAppendSet(slot, EPOCH_STARTED_AT,
+				   TimestampTzGetDatum((TimestampTz) UnrdfShmem->start_token));
 	UnrdfAppendEnd(append);
 	CommandCounterIncrement();
 }
@@ -97,15 +98,16 @@ write_row(int32 epoch, text *origin)
 static int32
 ensure_row(void)
 {
-	text	   *origin;
-	bool		isnull;
-	int32		epoch = 1;
+	text *origin;
+	bool isnull;
+	int32 epoch = 1;
 
 	UnrdfLock(UNRDF_LOCK_EPOCH, 0);
 	if (UnrdfExecuteLatest(&newest, NULL, NULL) == 1)
 	{
 		epoch = DatumGetInt32(UnrdfResult(0, 0, &isnull));
-		if (DatumGetTimestampTz(UnrdfResult(0, 2, &isnull)) == (TimestampTz) UnrdfShmem->start_token)
+		if (DatumGetTimestampTz(UnrdfResult(0, 2, &isnull)) ==
+			(TimestampTz) UnrdfShmem->start_token)
 			return epoch;
 		epoch++;
 		origin = DatumGetTextPP(UnrdfResult(0, 1, &isnull));
@@ -121,7 +123,7 @@ int32
 UnrdfCurrentEpoch(void)
 {
 	UnrdfDatabase *db = UnrdfMyDatabase();
-	int32		epoch = db ? (int32) pg_atomic_read_u32(&db->epoch) : 0;
+	int32 epoch = db ? (int32) pg_atomic_read_u32(&db->epoch) : 0;
 
 	if (epoch != 0)
 		return epoch;
@@ -138,7 +140,7 @@ const UnrdfEpoch *
 UnrdfEpochFind(int32 epoch)
 {
 	UnrdfEpoch *entry;
-	Datum		value = Int32GetDatum(epoch);
+	Datum value = Int32GetDatum(epoch);
 
 	if (cache && cached_of != UnrdfRelid(UNRDF_EPOCH))
 	{
@@ -147,7 +149,8 @@ UnrdfEpochFind(int32 epoch)
 	}
 	if (cache == NULL)
 	{
-		HASHCTL		ctl = {.keysize = sizeof(int32), .entrysize = sizeof(UnrdfEpoch), .hcxt = TopMemoryContext};
+		HASHCTL ctl = {
+			.keysize = sizeof(int32), .entrysize = sizeof(UnrdfEpoch), .hcxt = TopMemoryContext};
 
 		cached_of = UnrdfRelid(UNRDF_EPOCH);
 		cache = hash_create("unrdf epochs", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -159,9 +162,9 @@ UnrdfEpochFind(int32 epoch)
 	/* read-only: verification runs in parallel workers too; an epoch made in this transaction is seen after its command */
 	if (UnrdfExecute(&find, &value, NULL, true) == 1)
 	{
-		char	   *origin = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-		char	   *node = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-		bool		isnull;
+		char *origin = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		char *node = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+		bool isnull;
 
 		entry = hash_search(cache, &epoch, HASH_ENTER, NULL);
 		entry->origin = MemoryContextStrdup(TopMemoryContext, origin);
@@ -179,9 +182,7 @@ UnrdfEpochGet(int32 epoch)
 	const UnrdfEpoch *e = UnrdfEpochFind(epoch);
 
 	if (e == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("epoch %d does not exist", epoch)));
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("epoch %d does not exist", epoch)));
 	return e;
 }
 

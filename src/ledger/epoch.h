@@ -6,10 +6,10 @@
 /* What an epoch's row says; the strings live as long as the process. */
 typedef struct UnrdfEpoch
 {
-	int32		epoch;
-	char	   *origin;
-	char	   *node;
-	uint64		system_identifier;
+	int32 epoch;
+	char *origin;
+	char *node;
+	uint64 system_identifier;
 } UnrdfEpoch;
 
 extern int32 UnrdfCurrentEpoch(void);
@@ -17,4 +17,4 @@ extern const UnrdfEpoch *UnrdfEpochFind(int32 epoch);
 extern const UnrdfEpoch *UnrdfEpochGet(int32 epoch);
 extern void UnrdfEpochForget(void);
 
-#endif							/* UNRDF_EPOCH_H */
+#endif /* UNRDF_EPOCH_H */

@@ -43,35 +43,33 @@
 /* What this process remembers of the log. */
 typedef struct State
 {
-	bool		usable;
+	bool usable;
 	MemoryContext context;
-	UnrdfRange	range;
-	uint8		root[UNRDF_HASH_LEN];
-	uint8		partial[UNRDF_TILE_LEVELS][UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
+	UnrdfRange range;
+	uint8 root[UNRDF_HASH_LEN];
+	uint8 partial[UNRDF_TILE_LEVELS][UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
 	UnrdfFollower follower;
-	uint64		restored_until; /* rows with an xid up to here may come twice */
+	uint64 restored_until; /* rows with an xid up to here may come twice */
 } State;
 
 typedef struct Leaf
 {
-	int64		id;
-	uint64		xid;
-	uint8		hash[UNRDF_HASH_LEN];
+	int64 id;
+	uint64 xid;
+	uint8 hash[UNRDF_HASH_LEN];
 } Leaf;
 
 /* One step's work. */
 typedef struct Step
 {
-	Leaf	   *leaves;
-	int			n;
+	Leaf *leaves;
+	int n;
 	MemoryContext row_context;
 	StringInfoData scratch;
 	UnrdfAppend *tiles;
 } Step;
 
-static UnrdfPlan restored_until = {
-	"SELECT xid FROM unrdf.restored ORDER BY xid DESC LIMIT 1", 0
-};
+static UnrdfPlan restored_until = {"SELECT xid FROM unrdf.restored ORDER BY xid DESC LIMIT 1", 0};
 
 static State state;
 
@@ -79,9 +77,8 @@ static void
 read_node(UnrdfNodeReader *reader, int level, uint64 index, uint8 *out)
 {
 	if (UnrdfNodeRead(reader, level, index, out) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("log has no hash at level %d, index " UINT64_FORMAT, level, index)));
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+						errmsg("log has no hash at level %d, index " UINT64_FORMAT, level, index)));
 }
 
 /* Rebuilds compact range and unfinished tiles of a tree of this size. */
@@ -97,7 +94,7 @@ rebuild_tree(uint64 size)
 			read_node(reader, level, (size >> level) - 1, state.range.hash[level]);
 	for (int q = 0; q < UNRDF_TILE_LEVELS && (size >> (8 * q)) > 0; q++)
 	{
-		uint64		n = size >> (8 * q);
+		uint64 n = size >> (8 * q);
 
 		for (uint64 i = n & ~(uint64) (UNRDF_TILE_WIDTH - 1); i < n; i++)
 			read_node(reader, 8 * q, i, state.partial[q][i % UNRDF_TILE_WIDTH]);
@@ -108,13 +105,13 @@ rebuild_tree(uint64 size)
 static uint64
 read_restored_until(void)
 {
-	uint64		until = 0;
-	bool		isnull;
+	uint64 until = 0;
+	bool isnull;
 
 	SPI_connect();
 	if (UnrdfExecuteLatest(&restored_until, NULL, NULL) == 1)
 	{
-		Datum		value = UnrdfResult(0, 0, &isnull);
+		Datum value = UnrdfResult(0, 0, &isnull);
 
 		if (!isnull)
 			until = DatumGetUInt64(value);
@@ -128,7 +125,8 @@ static void
 rebuild(const UnrdfLogHead *head)
 {
 	if (state.context == NULL)
-		state.context = AllocSetContextCreate(TopMemoryContext, "unrdf integrator", ALLOCSET_DEFAULT_SIZES);
+		state.context =
+			AllocSetContextCreate(TopMemoryContext, "unrdf integrator", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(state.context);
 	state.follower.table = UNRDF_RECEIPT;
 	state.follower.index = UNRDF_RECEIPT_XID_IDX;
@@ -140,10 +138,11 @@ rebuild(const UnrdfLogHead *head)
 	if (unrdf_range_root(&state.range, state.root) != 0)
 		elog(ERROR, "SHA-256 failed");
 	if (memcmp(state.root, head->root, UNRDF_HASH_LEN) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("log of size " UINT64_FORMAT " does not have the root that was stored for it", head->size),
-				 errhint("Run unrdf.verify_all() to find what was changed.")));
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+						errmsg("log of size " UINT64_FORMAT
+							   " does not have the root that was stored for it",
+							   head->size),
+						errhint("Run unrdf.verify_all() to find what was changed.")));
 	state.restored_until = read_restored_until();
 	if (head->position == NULL)
 		return;
@@ -158,12 +157,12 @@ rebuild(const UnrdfLogHead *head)
 static void
 collect(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 {
-	Step	   *step = arg;
-	Leaf	   *leaf = &step->leaves[step->n];
+	Step *step = arg;
+	Leaf *leaf = &step->leaves[step->n];
 	MemoryContext old = MemoryContextSwitchTo(step->row_context);
 	UnrdfReceipt r;
-	uint64		index;
-	uint8		hash[UNRDF_HASH_LEN];
+	uint64 index;
+	uint8 hash[UNRDF_HASH_LEN];
 
 	UnrdfReceiptRead(slot, &r);
 	leaf->id = id;
@@ -179,10 +178,10 @@ collect(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 static int
 sink(void *arg, int level, uint64 index, const uint8 *hash)
 {
-	Step	   *step = arg;
-	int			q = level / UNRDF_TILE_HEIGHT;
+	Step *step = arg;
+	int q = level / UNRDF_TILE_HEIGHT;
 	TupleTableSlot *slot;
-	bytea	   *hashes;
+	bytea *hashes;
 
 	if (level % UNRDF_TILE_HEIGHT != 0)
 		return 0;
@@ -204,8 +203,8 @@ sink(void *arg, int level, uint64 index, const uint8 *hash)
 static int
 compare_leaves(const void *a, const void *b)
 {
-	int64		x = ((const Leaf *) a)->id;
-	int64		y = ((const Leaf *) b)->id;
+	int64 x = ((const Leaf *) a)->id;
+	int64 y = ((const Leaf *) b)->id;
 
 	return x < y ? -1 : x > y;
 }
@@ -216,17 +215,17 @@ write_integration(Step *step, uint64 first)
 {
 	UnrdfAppend *append = UnrdfAppendBegin(UNRDF_INTEGRATION, 1);
 	TupleTableSlot *slot = UnrdfAppendRow(append);
-	bytea	   *leaves = palloc(VARHDRSZ + step->n * UNRDF_LEAF_ENTRY);
-	bytea	   *root = palloc(VARHDRSZ + UNRDF_HASH_LEN);
-	uint64		xid_min = PG_UINT64_MAX;
-	uint64		xid_max = 0;
+	bytea *leaves = palloc(VARHDRSZ + step->n * UNRDF_LEAF_ENTRY);
+	bytea *root = palloc(VARHDRSZ + UNRDF_HASH_LEN);
+	uint64 xid_min = PG_UINT64_MAX;
+	uint64 xid_max = 0;
 	StringInfoData position;
 
 	SET_VARSIZE(leaves, VARHDRSZ + step->n * UNRDF_LEAF_ENTRY);
 	for (int i = 0; i < step->n; i++)
 	{
-		char	   *entry = VARDATA(leaves) + i * UNRDF_LEAF_ENTRY;
-		uint64		id = pg_hton64((uint64) step->leaves[i].id);
+		char *entry = VARDATA(leaves) + i * UNRDF_LEAF_ENTRY;
+		uint64 id = pg_hton64((uint64) step->leaves[i].id);
 
 		memcpy(entry, &id, sizeof(id));
 		memcpy(entry + sizeof(id), step->leaves[i].hash, UNRDF_HASH_LEN);
@@ -245,7 +244,8 @@ write_integration(Step *step, uint64 first)
 	slot->tts_values[INTEGRATION_XID_MIN] = UInt64GetDatum(xid_min);
 	slot->tts_values[INTEGRATION_XID_MAX] = UInt64GetDatum(xid_max);
 	slot->tts_values[INTEGRATION_AT] = TimestampTzGetDatum(UnrdfNow());
-	slot->tts_values[INTEGRATION_POSITION] = PointerGetDatum(cstring_to_text_with_len(position.data, position.len));
+	slot->tts_values[INTEGRATION_POSITION] =
+		PointerGetDatum(cstring_to_text_with_len(position.data, position.len));
 	slot->tts_values[INTEGRATION_ROOT] = PointerGetDatum(root);
 	slot->tts_values[INTEGRATION_LEAVES] = PointerGetDatum(leaves);
 	UnrdfAppendEnd(append);
@@ -264,7 +264,7 @@ count(uint64 n)
 static void
 extend(Step *step)
 {
-	uint64		first = state.range.size;
+	uint64 first = state.range.size;
 
 	qsort(step->leaves, step->n, sizeof(Leaf), compare_leaves);
 	step->tiles = UnrdfAppendBegin(UNRDF_TILE, 64);
@@ -285,16 +285,18 @@ extend(Step *step)
 int64
 UnrdfIntegrate(int most)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "unrdf integration", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "unrdf integration", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Step		step = {0};
+	Step step = {0};
 	UnrdfLogHead head;
 
 	PreventCommandIfReadOnly("unrdf.integrate()");
 	UnrdfLock(UNRDF_LOCK_LOG, UNRDF_RECEIPTS_LOG);
 	PushActiveSnapshot(GetLatestSnapshot());
 	UnrdfLogHeadRead(UNRDF_RECEIPTS_LOG, &head);
-	if (!state.usable || state.range.size != head.size || memcmp(state.root, head.root, UNRDF_HASH_LEN) != 0)
+	if (!state.usable || state.range.size != head.size ||
+		memcmp(state.root, head.root, UNRDF_HASH_LEN) != 0)
 	{
 		state.usable = false;
 		rebuild(&head);
@@ -309,7 +311,8 @@ UnrdfIntegrate(int most)
 	if (step.n > 0)
 		extend(&step);
 	/* once a step of this cluster ends with everything read, its position is good for a rebuild */
-	state.usable = !(step.n > 0 && state.restored_until == PG_UINT64_MAX && UnrdfFollowedAll(&state.follower));
+	state.usable =
+		!(step.n > 0 && state.restored_until == PG_UINT64_MAX && UnrdfFollowedAll(&state.follower));
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

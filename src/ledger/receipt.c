@@ -35,17 +35,17 @@ const char *const UnrdfOutcomeNames[] = {NULL, "ok", "dead", "cancelled"};
 struct UnrdfReceiptWriter
 {
 	UnrdfAppend *append;
-	MemoryContext context;		/* of one flush's values */
+	MemoryContext context; /* of one flush's values */
 	FullTransactionId xid;
-	int			capacity;
-	int			n;
+	int capacity;
+	int n;
 };
 
 /* UnrdfSaltedHash computes SHA-256(salt ‖ canonical JSON of value); a NULL value is the JSON null. scratch is overwritten. */
 void
 UnrdfSaltedHash(const uint8 *salt, Jsonb *value, StringInfo scratch, uint8 *hash)
 {
-	UnrdfBytes	parts[2];
+	UnrdfBytes parts[2];
 
 	resetStringInfo(scratch);
 	if (value)
@@ -82,7 +82,8 @@ UnrdfReceiptWriterBegin(int capacity)
 	UnrdfReceiptWriter *w = palloc0(sizeof(UnrdfReceiptWriter));
 
 	w->append = UnrdfAppendBegin(UNRDF_RECEIPT, capacity);
-	w->context = AllocSetContextCreate(CurrentMemoryContext, "unrdf receipts", ALLOCSET_DEFAULT_SIZES);
+	w->context =
+		AllocSetContextCreate(CurrentMemoryContext, "unrdf receipts", ALLOCSET_DEFAULT_SIZES);
 	w->xid = GetTopFullTransactionId();
 	w->capacity = capacity;
 	return w;
@@ -91,7 +92,7 @@ UnrdfReceiptWriterBegin(int capacity)
 static Datum
 bytes_datum(const uint8 *bytes, int len)
 {
-	bytea	   *b = palloc(VARHDRSZ + len);
+	bytea *b = palloc(VARHDRSZ + len);
 
 	SET_VARSIZE(b, VARHDRSZ + len);
 	memcpy(VARDATA(b), bytes, len);
@@ -124,10 +125,13 @@ UnrdfReceiptWrite(UnrdfReceiptWriter *w, const UnrdfReceipt *r)
 		UnrdfAppendSet(slot, RECEIPT_REVISION, Int32GetDatum(r->revision));
 	UnrdfAppendSet(slot, RECEIPT_KIND, Int16GetDatum(r->kind));
 	UnrdfAppendSet(slot, RECEIPT_OUTCOME, Int16GetDatum(r->outcome));
-	UnrdfAppendSet(slot, RECEIPT_OPERATION, PointerGetDatum(cstring_to_text_with_len(r->operation, r->operation_len)));
-	UnrdfAppendSet(slot, RECEIPT_ACTOR, PointerGetDatum(cstring_to_text_with_len(r->actor, r->actor_len)));
+	UnrdfAppendSet(slot, RECEIPT_OPERATION,
+				   PointerGetDatum(cstring_to_text_with_len(r->operation, r->operation_len)));
+	UnrdfAppendSet(slot, RECEIPT_ACTOR,
+				   PointerGetDatum(cstring_to_text_with_len(r->actor, r->actor_len)));
 	if (r->subject)
-		UnrdfAppendSet(slot, RECEIPT_SUBJECT, PointerGetDatum(cstring_to_text_with_len(r->subject, r->subject_len)));
+		UnrdfAppendSet(slot, RECEIPT_SUBJECT,
+					   PointerGetDatum(cstring_to_text_with_len(r->subject, r->subject_len)));
 	UnrdfAppendSet(slot, RECEIPT_SALT, bytes_datum(r->salt, UNRDF_SALT_LEN));
 	UnrdfAppendSet(slot, RECEIPT_PAYLOAD_HASH, bytes_datum(r->payload_hash, UNRDF_HASH_LEN));
 	if (r->has_result)
@@ -154,7 +158,7 @@ UnrdfReceiptWriterEnd(UnrdfReceiptWriter *w)
 static void
 read_bytes(Datum value, uint8 *out, int len)
 {
-	bytea	   *b = DatumGetByteaPP(value);
+	bytea *b = DatumGetByteaPP(value);
 
 	if (VARSIZE_ANY_EXHDR(b) == len)
 		memcpy(out, VARDATA_ANY(b), len);
@@ -165,7 +169,7 @@ read_bytes(Datum value, uint8 *out, int len)
 static const char *
 read_text(Datum value, int *len)
 {
-	text	   *t = DatumGetTextPP(value);
+	text *t = DatumGetTextPP(value);
 
 	*len = VARSIZE_ANY_EXHDR(t);
 	return VARDATA_ANY(t);
@@ -175,8 +179,8 @@ read_text(Datum value, int *len)
 void
 UnrdfReceiptRead(TupleTableSlot *slot, UnrdfReceipt *r)
 {
-	Datum	   *v;
-	bool	   *isnull;
+	Datum *v;
+	bool *isnull;
 
 	slot_getallattrs(slot);
 	v = slot->tts_values;
@@ -214,12 +218,12 @@ UnrdfReceiptRead(TupleTableSlot *slot, UnrdfReceipt *r)
 bool
 UnrdfReceiptFetch(int64 id, UnrdfReceipt *r)
 {
-	Relation	table = table_open(UnrdfRelid(UNRDF_RECEIPT), AccessShareLock);
-	Relation	index = index_open(UnrdfRelid(UNRDF_RECEIPT_PKEY), AccessShareLock);
+	Relation table = table_open(UnrdfRelid(UNRDF_RECEIPT), AccessShareLock);
+	Relation index = index_open(UnrdfRelid(UNRDF_RECEIPT_PKEY), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(table, NULL);
 	ScanKeyData key;
 	IndexScanDesc scan;
-	bool		found;
+	bool found;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
 	scan = unrdf_index_beginscan(table, index, GetActiveSnapshot(), 1);
@@ -227,7 +231,8 @@ UnrdfReceiptFetch(int64 id, UnrdfReceipt *r)
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 	if (found)
 	{
-		TupleTableSlot *copy = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(table)), &TTSOpsHeapTuple);
+		TupleTableSlot *copy = MakeSingleTupleTableSlot(
+			CreateTupleDescCopy(RelationGetDescr(table)), &TTSOpsHeapTuple);
 
 		ExecCopySlot(copy, slot);
 		UnrdfReceiptRead(copy, r);
@@ -242,13 +247,12 @@ UnrdfReceiptFetch(int64 id, UnrdfReceipt *r)
 static void
 member_string(UnrdfCanon *c, const char *name, const char *value, int len)
 {
-	char	   *utf8 = pg_server_to_any(value, len, PG_UTF8);
+	char *utf8 = pg_server_to_any(value, len, PG_UTF8);
 
 	unrdf_canon_raw(c, name, strlen(name));
 	if (unrdf_canon_string(c, utf8, utf8 == value ? len : strlen(utf8)) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-				 errmsg("receipt has a string that is not valid UTF-8")));
+		ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+						errmsg("receipt has a string that is not valid UTF-8")));
 }
 
 static void
@@ -285,7 +289,7 @@ canonical(UnrdfCanon *c, const UnrdfReceipt *r, const UnrdfEpoch *epoch)
 {
 	const char *kind = name_of(UnrdfKindNames, lengthof(UnrdfKindNames), r->kind);
 	const char *outcome = name_of(UnrdfOutcomeNames, lengthof(UnrdfOutcomeNames), r->outcome);
-	char		job[32];
+	char job[32];
 
 	member_string(c, "{\"actor\":", r->actor, r->actor_len);
 	member_int(c, ",\"attempt\":", r->attempt);
@@ -321,7 +325,7 @@ void
 UnrdfReceiptCanonical(const UnrdfReceipt *r, StringInfo out)
 {
 	const UnrdfEpoch *epoch = UnrdfEpochGet(r->epoch);
-	UnrdfCanon	c;
+	UnrdfCanon c;
 
 	resetStringInfo(out);
 	for (;;)
@@ -342,7 +346,7 @@ UnrdfReceiptCanonical(const UnrdfReceipt *r, StringInfo out)
 void
 UnrdfReceiptLeaf(const UnrdfReceipt *r, StringInfo scratch, uint8 *leaf)
 {
-	UnrdfBytes	part;
+	UnrdfBytes part;
 
 	UnrdfReceiptCanonical(r, scratch);
 	part.data = scratch->data;

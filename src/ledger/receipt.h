@@ -36,29 +36,29 @@ extern const char *const UnrdfOutcomeNames[];
 /* What a receipt says. Pointers belong to the caller. */
 typedef struct UnrdfReceipt
 {
-	int64		id;
-	uint64		xid;			/* of the transaction that wrote it; set by reading */
+	int64 id;
+	uint64 xid; /* of the transaction that wrote it; set by reading */
 	TimestampTz started_at;
 	TimestampTz finished_at;
-	int32		epoch;
-	int32		attempt;
-	int32		revision;		/* 0: the subject has no chain */
-	UnrdfKind	kind;
+	int32 epoch;
+	int32 attempt;
+	int32 revision; /* 0: the subject has no chain */
+	UnrdfKind kind;
 	UnrdfOutcome outcome;
-	const char *operation;		/* not terminated; UTF-8 or server encoding */
-	int			operation_len;
+	const char *operation; /* not terminated; UTF-8 or server encoding */
+	int operation_len;
 	const char *actor;
-	int			actor_len;
-	const char *subject;		/* NULL: "job/" and the id */
-	int			subject_len;
-	uint8		salt[UNRDF_SALT_LEN];
-	uint8		payload_hash[UNRDF_HASH_LEN];
-	bool		has_result;
-	uint8		result_hash[UNRDF_HASH_LEN];
-	bool		has_previous;
-	uint8		previous[UNRDF_HASH_LEN];
-	Jsonb	   *payload;		/* NULL where not stored in the receipt */
-	Jsonb	   *result;
+	int actor_len;
+	const char *subject; /* NULL: "job/" and the id */
+	int subject_len;
+	uint8 salt[UNRDF_SALT_LEN];
+	uint8 payload_hash[UNRDF_HASH_LEN];
+	bool has_result;
+	uint8 result_hash[UNRDF_HASH_LEN];
+	bool has_previous;
+	uint8 previous[UNRDF_HASH_LEN];
+	Jsonb *payload; /* NULL where not stored in the receipt */
+	Jsonb *result;
 } UnrdfReceipt;
 
 /* Buffers that are reused from receipt to receipt. */
@@ -74,4 +74,4 @@ extern bool UnrdfReceiptFetch(int64 id, UnrdfReceipt *r);
 extern void UnrdfReceiptCanonical(const UnrdfReceipt *r, StringInfo out);
 extern void UnrdfReceiptLeaf(const UnrdfReceipt *r, StringInfo scratch, uint8 *leaf);
 
-#endif							/* UNRDF_RECEIPT_H */
+#endif /* UNRDF_RECEIPT_H */

@@ -30,8 +30,8 @@
 
 static UnrdfPlan newest = {
 	"SELECT id, revision FROM unrdf.receipt WHERE subject OPERATOR(pg_catalog.=) $1 ORDER BY revision DESC LIMIT 1",
-	1, {TEXTOID}
-};
+	1,
+	{TEXTOID}};
 
 static void
 wake(uint64 arg)
@@ -53,10 +53,10 @@ UnrdfWakeIntegrator(void)
 static void
 link_to_previous(UnrdfReceipt *r, text *subject, StringInfo scratch)
 {
-	Datum		value = PointerGetDatum(subject);
+	Datum value = PointerGetDatum(subject);
 	UnrdfReceipt previous;
-	int64		id = 0;
-	bool		isnull;
+	int64 id = 0;
+	bool isnull;
 
 	r->revision = 1;
 	SPI_connect();
@@ -80,14 +80,13 @@ static void
 check_limits(text *subject, Jsonb *payload)
 {
 	if (VARSIZE_ANY_EXHDR(subject) == 0 || VARSIZE_ANY_EXHDR(subject) > MAX_SUBJECT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("subject must have between 1 and %d bytes", MAX_SUBJECT)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("subject must have between 1 and %d bytes", MAX_SUBJECT)));
 	if (payload && VARSIZE(payload) > (Size) unrdf_max_args_size * 1024)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("payload is larger than unrdf.max_args_size"),
-				 errdetail("It has %d bytes; the limit is %d kB.", (int) VARSIZE(payload), unrdf_max_args_size)));
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("payload is larger than unrdf.max_args_size"),
+						errdetail("It has %d bytes; the limit is %d kB.", (int) VARSIZE(payload),
+								  unrdf_max_args_size)));
 }
 
 /*

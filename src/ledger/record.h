@@ -8,4 +8,4 @@
 extern int64 UnrdfRecord(UnrdfKind kind, text *subject, Jsonb *payload, text *operation);
 extern void UnrdfWakeIntegrator(void);
 
-#endif							/* UNRDF_RECORD_H */
+#endif /* UNRDF_RECORD_H */

@@ -29,29 +29,28 @@
 
 typedef struct QueueName
 {
-	char		name[NAMEDATALEN];
-	int32		id;
+	char name[NAMEDATALEN];
+	int32 id;
 } QueueName;
 
 static UnrdfPlan insert_queue = {
-	"INSERT INTO unrdf.queue (name) VALUES ($1) RETURNING id", 1, {TEXTOID}
-};
+	"INSERT INTO unrdf.queue (name) VALUES ($1) RETURNING id", 1, {TEXTOID}};
 static UnrdfPlan find_queue = {
-	"SELECT id FROM unrdf.queue WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
-};
+	"SELECT id FROM unrdf.queue WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}};
 static UnrdfPlan read_queue = {
-	"SELECT paused, max_running FROM unrdf.queue_state WHERE queue OPERATOR(pg_catalog.=) $1", 1, {INT4OID}
-};
+	"SELECT paused, max_running FROM unrdf.queue_state WHERE queue OPERATOR(pg_catalog.=) $1",
+	1,
+	{INT4OID}};
 static UnrdfPlan set_limit = {
 	"INSERT INTO unrdf.queue_state (queue, max_running, changed_by) VALUES ($1, $2, CURRENT_USER::pg_catalog.regrole)",
-	2, {INT4OID, INT4OID}
-};
+	2,
+	{INT4OID, INT4OID}};
 static UnrdfPlan set_paused = {
 	"INSERT INTO unrdf.queue_state AS s (queue, paused, changed_by) VALUES ($1, $2, CURRENT_USER::pg_catalog.regrole)"
 	" ON CONFLICT (queue) DO UPDATE SET paused = EXCLUDED.paused, changed_by = EXCLUDED.changed_by,"
 	" changed_at = pg_catalog.now()",
-	2, {INT4OID, BOOLOID}
-};
+	2,
+	{INT4OID, BOOLOID}};
 static UnrdfPlan upsert_handler = {
 	"INSERT INTO unrdf.handler AS h (name, function, owner, max_attempts, timeout_ms, backoff_ms, backoff_cap_ms,"
 	" own_transaction) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -59,16 +58,15 @@ static UnrdfPlan upsert_handler = {
 	" timeout_ms = EXCLUDED.timeout_ms, backoff_ms = EXCLUDED.backoff_ms, backoff_cap_ms = EXCLUDED.backoff_cap_ms,"
 	" own_transaction = EXCLUDED.own_transaction, changed_at = pg_catalog.now()"
 	" WHERE pg_catalog.pg_has_role(h.owner::pg_catalog.oid, 'USAGE') RETURNING id",
-	8, {TEXTOID, REGPROCEDUREOID, REGROLEOID, INT4OID, INT4OID, INT4OID, INT4OID, BOOLOID}
-};
-#define HANDLER_COLUMNS "SELECT id, name, function, owner, max_attempts, timeout_ms, backoff_ms, backoff_cap_ms," \
+	8,
+	{TEXTOID, REGPROCEDUREOID, REGROLEOID, INT4OID, INT4OID, INT4OID, INT4OID, BOOLOID}};
+#define HANDLER_COLUMNS                                                                       \
+	"SELECT id, name, function, owner, max_attempts, timeout_ms, backoff_ms, backoff_cap_ms," \
 	" own_transaction FROM unrdf.handler "
 static UnrdfPlan handler_by_name = {
-	HANDLER_COLUMNS "WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}
-};
+	HANDLER_COLUMNS "WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}};
 static UnrdfPlan handler_by_id = {
-	HANDLER_COLUMNS "WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}
-};
+	HANDLER_COLUMNS "WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}};
 
 static MemoryContext cache_context = NULL;
 static HTAB *queue_names = NULL;
@@ -95,14 +93,15 @@ static void
 check_caches(void)
 {
 	UnrdfDatabase *db = UnrdfMyDatabase();
-	uint32		config = db ? pg_atomic_read_u32(&db->config) : 0;
-	HASHCTL		ctl = {0};
+	uint32 config = db ? pg_atomic_read_u32(&db->config) : 0;
+	HASHCTL ctl = {0};
 
 	if (cache_context == NULL)
 	{
 		RegisterXactCallback(at_xact_event, NULL);
 		RegisterSubXactCallback(at_subxact_event, NULL);
-		cache_context = AllocSetContextCreate(TopMemoryContext, "unrdf configuration", ALLOCSET_SMALL_SIZES);
+		cache_context =
+			AllocSetContextCreate(TopMemoryContext, "unrdf configuration", ALLOCSET_SMALL_SIZES);
 	}
 	if (handlers && config == cached_config && !forget && db)
 		return;
@@ -151,17 +150,16 @@ check_name(text *name, const char *what)
 void
 UnrdfCreateQueue(text *name, int32 max_running)
 {
-	Datum		values[2];
-	bool		isnull;
+	Datum values[2];
+	bool isnull;
 
 	check_name(name, "queue");
 	PreventCommandIfReadOnly("unrdf.create_queue()");
 	SPI_connect();
 	values[0] = PointerGetDatum(name);
 	if (UnrdfExecuteLatest(&find_queue, values, NULL) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("queue \"%s\" already exists", text_to_cstring(name))));
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+						errmsg("queue \"%s\" already exists", text_to_cstring(name))));
 	UnrdfExecute(&insert_queue, values, NULL, false);
 	if (max_running > 0)
 	{
@@ -177,7 +175,7 @@ UnrdfCreateQueue(text *name, int32 max_running)
 void
 UnrdfPauseQueue(text *name, bool paused)
 {
-	Datum		values[2];
+	Datum values[2];
 
 	PreventCommandIfReadOnly(paused ? "unrdf.pause_queue()" : "unrdf.resume_queue()");
 	values[0] = Int32GetDatum(UnrdfQueueId(name));
@@ -195,46 +193,47 @@ UnrdfPauseQueue(text *name, bool paused)
 int
 UnrdfHandlerArgs(Oid function)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc proc;
-	int			nargs = 0;
+	int nargs = 0;
 
 	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("handler function with OID %u does not exist", function)));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
+						errmsg("handler function with OID %u does not exist", function)));
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	if (proc->prokind == PROKIND_FUNCTION && !proc->proretset &&
 		(proc->prorettype == VOIDOID || proc->prorettype == JSONBOID))
 	{
 		if (proc->pronargs == 1 && proc->proargtypes.values[0] == JSONBOID)
 			nargs = 1;
-		else if (proc->pronargs == 2 && proc->proargtypes.values[0] == INT8OID && proc->proargtypes.values[1] == JSONBOID)
+		else if (proc->pronargs == 2 && proc->proargtypes.values[0] == INT8OID &&
+				 proc->proargtypes.values[1] == JSONBOID)
 			nargs = 2;
 	}
 	ReleaseSysCache(tuple);
 	if (nargs == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("%s cannot be a handler", format_procedure(function)),
-				 errhint("A handler is a function (jsonb) or (bigint, jsonb) that returns void or jsonb.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+			 errmsg("%s cannot be a handler", format_procedure(function)),
+			 errhint(
+				 "A handler is a function (jsonb) or (bigint, jsonb) that returns void or jsonb.")));
 	return nargs;
 }
 
 /* UnrdfRegisterHandler makes or changes a handler. Raises 42501 where it is somebody else's. */
 void
-UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, int32 timeout_ms, int32 backoff_ms,
-					 int32 backoff_cap_ms, bool own_transaction)
+UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, int32 timeout_ms,
+					 int32 backoff_ms, int32 backoff_cap_ms, bool own_transaction)
 {
-	Datum		values[8];
+	Datum values[8];
 
 	check_name(name, "handler");
 	PreventCommandIfReadOnly("unrdf.register_handler()");
 	(void) UnrdfHandlerArgs(function);
 	if (!unrdf_proc_executable(function, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for function %s", format_procedure(function))));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for function %s", format_procedure(function))));
 	values[0] = PointerGetDatum(name);
 	values[1] = ObjectIdGetDatum(function);
 	values[2] = ObjectIdGetDatum(GetUserId());
@@ -245,9 +244,8 @@ UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, int32 timeout
 	values[7] = BoolGetDatum(own_transaction);
 	SPI_connect();
 	if (UnrdfExecute(&upsert_handler, values, NULL, false) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of handler \"%s\"", text_to_cstring(name))));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("must be owner of handler \"%s\"", text_to_cstring(name))));
 	SPI_finish();
 	UnrdfConfigChanged();
 }
@@ -256,11 +254,11 @@ UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, int32 timeout
 int32
 UnrdfQueueId(text *name)
 {
-	char		key[NAMEDATALEN];
-	QueueName  *entry;
-	Datum		value = PointerGetDatum(name);
-	bool		isnull;
-	int32		id = -1;
+	char key[NAMEDATALEN];
+	QueueName *entry;
+	Datum value = PointerGetDatum(name);
+	bool isnull;
+	int32 id = -1;
 
 	check_name(name, "queue");
 	check_caches();
@@ -274,8 +272,7 @@ UnrdfQueueId(text *name)
 	SPI_finish();
 	if (id < 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("queue \"%s\" does not exist", key),
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("queue \"%s\" does not exist", key),
 				 errhint("Create it with unrdf.create_queue.")));
 	entry = hash_search(queue_names, key, HASH_ENTER, NULL);
 	entry->id = id;
@@ -286,8 +283,8 @@ UnrdfQueueId(text *name)
 static UnrdfHandler *
 cache_handler(void)
 {
-	bool		isnull;
-	int32		id = DatumGetInt32(UnrdfResult(0, 0, &isnull));
+	bool isnull;
+	int32 id = DatumGetInt32(UnrdfResult(0, 0, &isnull));
 	UnrdfHandler *h = hash_search(handlers, &id, HASH_ENTER, NULL);
 
 	text_to_cstring_buffer(DatumGetTextPP(UnrdfResult(0, 1, &isnull)), h->name, NAMEDATALEN);
@@ -305,10 +302,10 @@ cache_handler(void)
 const UnrdfHandler *
 UnrdfHandlerByName(text *name)
 {
-	char		key[NAMEDATALEN];
+	char key[NAMEDATALEN];
 	UnrdfHandler *h;
 	HASH_SEQ_STATUS seq;
-	Datum		value = PointerGetDatum(name);
+	Datum value = PointerGetDatum(name);
 
 	check_name(name, "handler");
 	check_caches();
@@ -326,8 +323,7 @@ UnrdfHandlerByName(text *name)
 	SPI_finish();
 	if (h == NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("handler \"%s\" does not exist", key),
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("handler \"%s\" does not exist", key),
 				 errhint("Register it with unrdf.register_handler.")));
 	return h;
 }
@@ -337,7 +333,7 @@ const UnrdfHandler *
 UnrdfHandlerById(int32 id)
 {
 	UnrdfHandler *h;
-	Datum		value = Int32GetDatum(id);
+	Datum value = Int32GetDatum(id);
 
 	check_caches();
 	h = hash_search(handlers, &id, HASH_FIND, NULL);
@@ -354,9 +350,9 @@ UnrdfHandlerById(int32 id)
 bool
 UnrdfQueueById(int32 id, UnrdfQueue *queue)
 {
-	Datum		value = Int32GetDatum(id);
-	bool		isnull;
-	bool		found;
+	Datum value = Int32GetDatum(id);
+	bool isnull;
+	bool found;
 
 	queue->id = id;
 	queue->paused = false;

@@ -24,18 +24,18 @@ static UnrdfPlan newest_of_key = {
 	"SELECT j.id, r.id IS NULL, j.enqueued_at FROM unrdf.job AS j"
 	" LEFT JOIN unrdf.receipt AS r ON r.id OPERATOR(pg_catalog.=) j.id"
 	" WHERE j.queue OPERATOR(pg_catalog.=) $1 AND j.key OPERATOR(pg_catalog.=) $2 ORDER BY j.id DESC LIMIT 1",
-	2, {INT4OID, TEXTOID}
-};
+	2,
+	{INT4OID, TEXTOID}};
 
 /* UnrdfCheckArgs raises 54000 for arguments over unrdf.max_args_size and 22003 for numbers canonical JSON cannot carry. */
 void
 UnrdfCheckArgs(Jsonb *args, StringInfo scratch)
 {
 	if (VARSIZE(args) > (Size) unrdf_max_args_size * 1024)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("arguments are larger than unrdf.max_args_size"),
-				 errdetail("They have %d bytes; the limit is %d kB.", (int) VARSIZE(args), unrdf_max_args_size)));
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("arguments are larger than unrdf.max_args_size"),
+						errdetail("They have %d bytes; the limit is %d kB.", (int) VARSIZE(args),
+								  unrdf_max_args_size)));
 	resetStringInfo(scratch);
 	UnrdfCanonicalJsonbInto(args, scratch);
 }
@@ -50,16 +50,16 @@ key_bucket(int32 queue, text *key)
 static int64
 holder_of_key(const UnrdfJob *job, int64 window_ms)
 {
-	Datum		values[2];
-	bool		isnull;
-	int64		id = 0;
+	Datum values[2];
+	bool isnull;
+	int64 id = 0;
 
 	values[0] = Int32GetDatum(job->queue);
 	values[1] = PointerGetDatum(job->key);
 	SPI_connect();
 	if (UnrdfExecuteLatest(&newest_of_key, values, NULL) == 1)
 	{
-		bool		live = DatumGetBool(UnrdfResult(0, 1, &isnull));
+		bool live = DatumGetBool(UnrdfResult(0, 1, &isnull));
 		TimestampTz at = DatumGetTimestampTz(UnrdfResult(0, 2, &isnull));
 
 		if (live || (window_ms > 0 && at > job->enqueued_at - window_ms * 1000))
@@ -73,7 +73,7 @@ holder_of_key(const UnrdfJob *job, int64 window_ms)
 static int64
 write_or_find(UnrdfJobWriter *w, UnrdfJob *job, int64 window_ms)
 {
-	int64		id;
+	int64 id;
 
 	if (job->key == NULL)
 		return UnrdfJobWrite(w, job);
@@ -86,7 +86,7 @@ int64
 UnrdfEnqueueOne(UnrdfEnqueue *request)
 {
 	UnrdfJobWriter *w;
-	int64		id;
+	int64 id;
 
 	request->job.enqueued_at = UnrdfNow();
 	if (request->job.key)
@@ -103,7 +103,7 @@ UnrdfEnqueueOne(UnrdfEnqueue *request)
 static void
 lock_keys(int32 queue, int n, text **keys)
 {
-	bool		wanted[UNRDF_LOCK_BUCKETS] = {false};
+	bool wanted[UNRDF_LOCK_BUCKETS] = {false};
 
 	for (int i = 0; i < n; i++)
 		if (keys[i])

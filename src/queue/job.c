@@ -25,7 +25,7 @@
 struct UnrdfJobWriter
 {
 	UnrdfAppend *append;
-	uint64		xid;
+	uint64 xid;
 };
 
 /* UnrdfLaneBit returns the bit of UnrdfDatabase.lanes that stands for a lane; lanes may share one. */
@@ -107,8 +107,8 @@ UnrdfJobWriterEnd(UnrdfJobWriter *w)
 void
 UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job)
 {
-	Datum	   *v;
-	bool	   *isnull;
+	Datum *v;
+	bool *isnull;
 
 	slot_getallattrs(slot);
 	v = slot->tts_values;
@@ -132,12 +132,12 @@ UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job)
 bool
 UnrdfJobFetch(int64 id, UnrdfJob *job)
 {
-	Relation	table = table_open(UnrdfRelid(UNRDF_JOB), AccessShareLock);
-	Relation	index = index_open(UnrdfRelid(UNRDF_JOB_PKEY), AccessShareLock);
+	Relation table = table_open(UnrdfRelid(UNRDF_JOB), AccessShareLock);
+	Relation index = index_open(UnrdfRelid(UNRDF_JOB_PKEY), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(table, NULL);
 	ScanKeyData key;
 	IndexScanDesc scan;
-	bool		found;
+	bool found;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
 	scan = unrdf_index_beginscan(table, index, GetActiveSnapshot(), 1);
@@ -145,7 +145,8 @@ UnrdfJobFetch(int64 id, UnrdfJob *job)
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 	if (found)
 	{
-		TupleTableSlot *copy = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(table)), &TTSOpsHeapTuple);
+		TupleTableSlot *copy = MakeSingleTupleTableSlot(
+			CreateTupleDescCopy(RelationGetDescr(table)), &TTSOpsHeapTuple);
 
 		ExecCopySlot(copy, slot);
 		UnrdfJobRead(copy, job);

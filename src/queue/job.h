@@ -13,26 +13,26 @@
 /* A job's row. 0 in max_attempts and -1 in timeout_ms mean the handler's. */
 typedef struct UnrdfJob
 {
-	int64		id;
-	uint64		xid;
+	int64 id;
+	uint64 xid;
 	TimestampTz enqueued_at;
-	TimestampTz run_at;			/* 0: at once */
-	int32		queue;
-	int32		handler;
-	Oid			owner;
-	int32		max_attempts;
-	int32		timeout_ms;
-	int16		priority;
-	int64		retry_of;		/* 0: not a retry */
-	text	   *key;			/* NULL: none */
-	Jsonb	   *args;
+	TimestampTz run_at; /* 0: at once */
+	int32 queue;
+	int32 handler;
+	Oid owner;
+	int32 max_attempts;
+	int32 timeout_ms;
+	int16 priority;
+	int64 retry_of; /* 0: not a retry */
+	text *key;      /* NULL: none */
+	Jsonb *args;
 } UnrdfJob;
 
 /* What enqueue was asked for besides handler and args. */
 typedef struct UnrdfEnqueue
 {
-	UnrdfJob	job;			/* id and xid are filled in */
-	int64		window_ms;		/* of the key */
+	UnrdfJob job;    /* id and xid are filled in */
+	int64 window_ms; /* of the key */
 } UnrdfEnqueue;
 
 /* A set of jobs being written. */
@@ -44,11 +44,11 @@ extern void UnrdfJobWriterFlush(UnrdfJobWriter *w);
 extern void UnrdfJobWriterEnd(UnrdfJobWriter *w);
 extern void UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job);
 extern bool UnrdfJobFetch(int64 id, UnrdfJob *job);
-extern int	UnrdfLaneBit(int32 queue, int priority);
+extern int UnrdfLaneBit(int32 queue, int priority);
 
 /* enqueue.c */
 extern void UnrdfCheckArgs(Jsonb *args, StringInfo scratch);
 extern int64 UnrdfEnqueueOne(UnrdfEnqueue *request);
 extern void UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 *ids);
 
-#endif							/* UNRDF_JOB_H */
+#endif /* UNRDF_JOB_H */

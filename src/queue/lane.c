@@ -27,22 +27,22 @@
 
 typedef struct Known
 {
-	int64		job;
+	int64 job;
 	UnrdfEntry *entry;
 } Known;
 
 struct UnrdfLaneSet
 {
 	MemoryContext context;
-	MemoryContext entries;		/* a slab */
-	HTAB	   *known;
-	dlist_head	queues;			/* in the order of their turns */
-	int			nlanes;
-	int			nready;
-	int			window;			/* most ready entries of a lane */
-	UnrdfEntry **heap;			/* delayed, the earliest first */
-	int			nheap;
-	int			heap_capacity;
+	MemoryContext entries; /* a slab */
+	HTAB *known;
+	dlist_head queues; /* in the order of their turns */
+	int nlanes;
+	int nready;
+	int window;        /* most ready entries of a lane */
+	UnrdfEntry **heap; /* delayed, the earliest first */
+	int nheap;
+	int heap_capacity;
 	TimestampTz horizon;
 };
 
@@ -50,8 +50,8 @@ struct UnrdfLaneSet
 void
 UnrdfLaneSetMemory(UnrdfLaneSet *set, Size memory)
 {
-	Size		entries = memory / BYTES_PER_ENTRY;
-	int			capacity = (int) Max(1024, entries / 2);
+	Size entries = memory / BYTES_PER_ENTRY;
+	int capacity = (int) Max(1024, entries / 2);
 
 	set->window = (int) (entries / 2 / Max(1, set->nlanes));
 	set->window = Min(MOST_WINDOW, Max(LEAST_WINDOW, set->window));
@@ -73,10 +73,11 @@ UnrdfLaneSetCreate(MemoryContext context, Size memory)
 {
 	MemoryContext mine = AllocSetContextCreate(context, "unrdf lanes", ALLOCSET_DEFAULT_SIZES);
 	UnrdfLaneSet *set = MemoryContextAllocZero(mine, sizeof(UnrdfLaneSet));
-	HASHCTL		ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Known), .hcxt = mine};
+	HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Known), .hcxt = mine};
 
 	set->context = mine;
-	set->entries = SlabContextCreate(mine, "unrdf entries", SLAB_LARGE_BLOCK_SIZE / 8, sizeof(UnrdfEntry));
+	set->entries =
+		SlabContextCreate(mine, "unrdf entries", SLAB_LARGE_BLOCK_SIZE / 8, sizeof(UnrdfEntry));
 	set->known = hash_create("unrdf known jobs", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_init(&set->queues);
 	set->horizon = DT_NOEND;
@@ -95,11 +96,11 @@ UnrdfLaneQueues(UnrdfLaneSet *set)
 UnrdfLaneQueue *
 UnrdfLaneQueueGet(UnrdfLaneSet *set, int32 id, bool *is_new)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 	UnrdfLaneQueue *queue;
 
 	*is_new = false;
-	dlist_foreach(iter, &set->queues)
+	dlist_foreach (iter, &set->queues)
 	{
 		queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
 		if (queue->id == id)
@@ -116,7 +117,7 @@ UnrdfLaneQueueGet(UnrdfLaneSet *set, int32 id, bool *is_new)
 UnrdfLane *
 UnrdfLaneGet(UnrdfLaneSet *set, UnrdfLaneQueue *queue, int priority)
 {
-	UnrdfLane  *lane = queue->lanes[priority];
+	UnrdfLane *lane = queue->lanes[priority];
 
 	if (lane)
 		return lane;
@@ -141,7 +142,7 @@ UnrdfLaneGet(UnrdfLaneSet *set, UnrdfLaneQueue *queue, int priority)
 UnrdfEntry *
 UnrdfEntryFind(UnrdfLaneSet *set, int64 job)
 {
-	Known	   *known = hash_search(set->known, &job, HASH_FIND, NULL);
+	Known *known = hash_search(set->known, &job, HASH_FIND, NULL);
 
 	return known ? known->entry : NULL;
 }
@@ -150,9 +151,9 @@ UnrdfEntryFind(UnrdfLaneSet *set, int64 job)
 UnrdfEntry *
 UnrdfEntryAdd(UnrdfLaneSet *set, UnrdfLane *lane, int64 job)
 {
-	Known	   *known;
+	Known *known;
 	UnrdfEntry *entry = MemoryContextAllocZero(set->entries, sizeof(UnrdfEntry));
-	bool		found;
+	bool found;
 
 	entry->job = job;
 	entry->lane = lane;
@@ -191,7 +192,7 @@ heap_down(UnrdfLaneSet *set, int i)
 
 	for (;;)
 	{
-		int			child = 2 * i + 1;
+		int child = 2 * i + 1;
 
 		if (child >= set->nheap)
 			break;
@@ -237,7 +238,7 @@ forget(UnrdfLaneSet *set, UnrdfEntry *entry)
 static void
 shrink_heap(UnrdfLaneSet *set)
 {
-	int			keep = set->heap_capacity / 2;
+	int keep = set->heap_capacity / 2;
 
 	qsort(set->heap, set->nheap, sizeof(UnrdfEntry *), compare_due);
 	for (int i = 0; i < keep; i++)
@@ -292,15 +293,15 @@ open_for(const UnrdfLaneQueue *queue)
 UnrdfEntry *
 UnrdfEntryPeek(UnrdfLaneSet *set)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	if (set->nready == 0)
 		return NULL;
 	for (int p = 0; p < UNRDF_PRIORITIES; p++)
-		dlist_foreach(iter, &set->queues)
+		dlist_foreach (iter, &set->queues)
 		{
 			UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
-			UnrdfLane  *lane = queue->lanes[p];
+			UnrdfLane *lane = queue->lanes[p];
 
 			if (lane && lane->nready > 0 && open_for(queue))
 				return dlist_container(UnrdfEntry, node, dlist_head_node(&lane->ready));

@@ -16,46 +16,46 @@ typedef struct UnrdfLaneSet UnrdfLaneSet;
 /* Where an entry is. */
 typedef enum UnrdfPlace
 {
-	UNRDF_READY,				/* in its lane */
-	UNRDF_DELAYED,				/* in the heap, by due */
-	UNRDF_OUT					/* handed out */
+	UNRDF_READY,   /* in its lane */
+	UNRDF_DELAYED, /* in the heap, by due */
+	UNRDF_OUT      /* handed out */
 } UnrdfPlace;
 
 /* A job that the dispatcher knows of. */
 typedef struct UnrdfEntry
 {
-	dlist_node	node;
-	int64		job;
+	dlist_node node;
+	int64 job;
 	TimestampTz due;
-	UnrdfLane  *lane;
-	int32		handler;
-	int32		attempt;		/* number of the next attempt, from 1 */
-	int32		heap_index;
+	UnrdfLane *lane;
+	int32 handler;
+	int32 attempt; /* number of the next attempt, from 1 */
+	int32 heap_index;
 	ItemPointerData tid;
-	uint8		place;
-	uint8		kind;			/* UnrdfTaskKind */
-	bool		suspect;
+	uint8 place;
+	uint8 kind; /* UnrdfTaskKind */
+	bool suspect;
 } UnrdfEntry;
 
 /* A queue's lanes, one per priority; all NULL where no job of that priority was seen. */
 typedef struct UnrdfLaneQueue
 {
-	dlist_node	node;
-	int32		id;
-	bool		paused;
-	int32		max_running;	/* 0: no limit */
-	int32		running;
-	UnrdfLane  *lanes[UNRDF_PRIORITIES];
+	dlist_node node;
+	int32 id;
+	bool paused;
+	int32 max_running; /* 0: no limit */
+	int32 running;
+	UnrdfLane *lanes[UNRDF_PRIORITIES];
 } UnrdfLaneQueue;
 
 /* One (queue, priority): a follower and what it has read and nobody has taken. */
 struct UnrdfLane
 {
 	UnrdfLaneQueue *queue;
-	int			priority;
+	int priority;
 	UnrdfFollower follower;
-	dlist_head	ready;
-	int			nready;
+	dlist_head ready;
+	int nready;
 };
 
 extern UnrdfLaneSet *UnrdfLaneSetCreate(MemoryContext context, Size memory);
@@ -74,10 +74,10 @@ extern void UnrdfEntryDelay(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz du
 extern void UnrdfEntryRemove(UnrdfLaneSet *set, UnrdfEntry *entry);
 extern void UnrdfEntriesBecomeReady(UnrdfLaneSet *set, TimestampTz now);
 extern TimestampTz UnrdfNextDue(UnrdfLaneSet *set);
-extern int	UnrdfLaneRoom(UnrdfLaneSet *set, UnrdfLane *lane);
-extern int	UnrdfReadyCount(UnrdfLaneSet *set);
+extern int UnrdfLaneRoom(UnrdfLaneSet *set, UnrdfLane *lane);
+extern int UnrdfReadyCount(UnrdfLaneSet *set);
 extern TimestampTz UnrdfHorizon(UnrdfLaneSet *set);
 extern void UnrdfHorizonSet(UnrdfLaneSet *set, TimestampTz horizon);
 extern bool UnrdfHorizonMoves(UnrdfLaneSet *set, int *room);
 
-#endif							/* UNRDF_LANE_H */
+#endif /* UNRDF_LANE_H */

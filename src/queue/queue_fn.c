@@ -31,23 +31,21 @@ require_not_null(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	if (PG_ARGISNULL(arg))
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name)));
 }
 
 static void
 out_of_range(const char *name, const char *range)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s must be %s", name, range)));
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be %s", name, range)));
 }
 
 /* Converts an interval to milliseconds between 0 and INT_MAX; a month counts as 30 days, a day as 24 hours. */
 static int64
 interval_millis(Interval *i, const char *name)
 {
-	double		ms = i->time / 1000.0 + (i->day + i->month * 30.0) * 86400000.0;
+	double ms = i->time / 1000.0 + (i->day + i->month * 30.0) * 86400000.0;
 
 	if (ms < 0 || ms > PG_INT32_MAX)
 		out_of_range(name, "between 0 and 24 days");
@@ -57,8 +55,8 @@ interval_millis(Interval *i, const char *name)
 static int
 range_arg(FunctionCallInfo fcinfo, int arg, const char *name, int min, int max)
 {
-	int			value = PG_GETARG_INT32(arg);
-	char		range[64];
+	int value = PG_GETARG_INT32(arg);
+	char range[64];
 
 	if (value < min || value > max)
 	{
@@ -72,7 +70,8 @@ Datum
 unrdf_create_queue(PG_FUNCTION_ARGS)
 {
 	require_not_null(fcinfo, 0, "name");
-	UnrdfCreateQueue(PG_GETARG_TEXT_PP(0), PG_ARGISNULL(1) ? 0 : range_arg(fcinfo, 1, "max_running", 1, PG_INT32_MAX));
+	UnrdfCreateQueue(PG_GETARG_TEXT_PP(0),
+					 PG_ARGISNULL(1) ? 0 : range_arg(fcinfo, 1, "max_running", 1, PG_INT32_MAX));
 	PG_RETURN_VOID();
 }
 
@@ -93,11 +92,10 @@ unrdf_resume_queue(PG_FUNCTION_ARGS)
 Datum
 unrdf_register_handler(PG_FUNCTION_ARGS)
 {
-	static const char *const names[] = {
-		"name", "function", "max_attempts", "timeout", "backoff", "backoff_cap", "own_transaction"
-	};
-	int			backoff;
-	int			cap;
+	static const char *const names[] = {"name",    "function",    "max_attempts",   "timeout",
+										"backoff", "backoff_cap", "own_transaction"};
+	int backoff;
+	int cap;
 
 	for (int i = 0; i < lengthof(names); i++)
 		require_not_null(fcinfo, i, names[i]);
@@ -107,7 +105,8 @@ unrdf_register_handler(PG_FUNCTION_ARGS)
 		out_of_range("backoff_cap", "at least backoff");
 	UnrdfRegisterHandler(PG_GETARG_TEXT_PP(0), PG_GETARG_OID(1),
 						 range_arg(fcinfo, 2, "max_attempts", 1, UNRDF_MAX_ATTEMPTS),
-						 (int) interval_millis(PG_GETARG_INTERVAL_P(3), "timeout"), backoff, cap, PG_GETARG_BOOL(6));
+						 (int) interval_millis(PG_GETARG_INTERVAL_P(3), "timeout"), backoff, cap,
+						 PG_GETARG_BOOL(6));
 	PG_RETURN_VOID();
 }
 
@@ -119,9 +118,9 @@ checked_handler(text *name)
 
 	(void) UnrdfHandlerArgs(h->function);
 	if (!unrdf_proc_executable(h->function, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for function %s of handler \"%s\"", format_procedure(h->function), h->name)));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for function %s of handler \"%s\"",
+							   format_procedure(h->function), h->name)));
 	return h->id;
 }
 
@@ -129,7 +128,7 @@ checked_handler(text *name)
 static void
 read_request(FunctionCallInfo fcinfo, const char *name, UnrdfEnqueue *request)
 {
-	UnrdfJob   *job = &request->job;
+	UnrdfJob *job = &request->job;
 
 	UnrdfRequirePreload();
 	PreventCommandIfReadOnly(name);
@@ -151,14 +150,15 @@ read_request(FunctionCallInfo fcinfo, const char *name, UnrdfEnqueue *request)
 		request->window_ms = interval_millis(PG_GETARG_INTERVAL_P(6), "key_window");
 	if (!PG_ARGISNULL(7))
 		job->max_attempts = range_arg(fcinfo, 7, "max_attempts", 1, UNRDF_MAX_ATTEMPTS);
-	job->timeout_ms = PG_ARGISNULL(8) ? -1 : (int) interval_millis(PG_GETARG_INTERVAL_P(8), "timeout");
+	job->timeout_ms =
+		PG_ARGISNULL(8) ? -1 : (int) interval_millis(PG_GETARG_INTERVAL_P(8), "timeout");
 	job->owner = GetUserId();
 }
 
 static text *
 checked_key(Datum value)
 {
-	text	   *key = DatumGetTextPP(value);
+	text *key = DatumGetTextPP(value);
 
 	if (VARSIZE_ANY_EXHDR(key) == 0 || VARSIZE_ANY_EXHDR(key) > 1024)
 		out_of_range("key", "between 1 and 1024 bytes long");
@@ -184,10 +184,10 @@ unrdf_enqueue(PG_FUNCTION_ARGS)
 static text **
 read_keys(ArrayType *array, int n)
 {
-	Datum	   *values;
-	bool	   *isnull;
-	text	  **keys;
-	int			count;
+	Datum *values;
+	bool *isnull;
+	text **keys;
+	int count;
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &isnull, &count);
 	if (count != n)
@@ -204,32 +204,33 @@ unrdf_enqueue_many(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	UnrdfEnqueue request;
 	StringInfoData scratch;
-	Datum	   *values;
-	bool	   *isnull;
-	Jsonb	  **args;
-	int64	   *ids;
-	int			n;
+	Datum *values;
+	bool *isnull;
+	Jsonb **args;
+	int64 *ids;
+	int n;
 
 	read_request(fcinfo, "unrdf.enqueue_many()", &request);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), JSONBOID, -1, false, TYPALIGN_INT, &values, &isnull, &n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), JSONBOID, -1, false, TYPALIGN_INT, &values, &isnull,
+					  &n);
 	initStringInfo(&scratch);
 	args = palloc(n * sizeof(Jsonb *));
 	ids = palloc(n * sizeof(int64));
 	for (int i = 0; i < n; i++)
 	{
 		if (isnull[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("element %d of args must not be null", i + 1)));
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+							errmsg("element %d of args must not be null", i + 1)));
 		args[i] = DatumGetJsonbP(values[i]);
 		UnrdfCheckArgs(args[i], &scratch);
 	}
-	UnrdfEnqueueMany(&request, n, args, PG_ARGISNULL(5) ? NULL : read_keys(PG_GETARG_ARRAYTYPE_P(5), n), ids);
+	UnrdfEnqueueMany(&request, n, args,
+					 PG_ARGISNULL(5) ? NULL : read_keys(PG_GETARG_ARRAYTYPE_P(5), n), ids);
 	for (int i = 0; i < n; i++)
 	{
-		Datum		id = Int64GetDatum(ids[i]);
-		bool		not_null = false;
+		Datum id = Int64GetDatum(ids[i]);
+		bool not_null = false;
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &id, &not_null);
 	}

@@ -12,7 +12,7 @@
 int64
 UnrdfBackoffMillis(int attempt, int base_ms, int cap_ms, double random)
 {
-	double		pause = base_ms;
+	double pause = base_ms;
 
 	for (int i = 1; i < attempt && pause < cap_ms; i++)
 		pause *= 2;

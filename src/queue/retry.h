@@ -5,4 +5,4 @@
 
 extern int64 UnrdfBackoffMillis(int attempt, int base_ms, int cap_ms, double random);
 
-#endif							/* UNRDF_RETRY_H */
+#endif /* UNRDF_RETRY_H */

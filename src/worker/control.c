@@ -31,17 +31,17 @@
 #include "worker/worker.h"
 
 static UnrdfPlan find_outcome = {
-	"SELECT outcome FROM unrdf.receipt WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}
-};
+	"SELECT outcome FROM unrdf.receipt WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
 static UnrdfPlan count_attempts = {
-	"SELECT pg_catalog.count(*) FROM unrdf.attempt WHERE job OPERATOR(pg_catalog.=) $1", 1, {INT8OID}
-};
+	"SELECT pg_catalog.count(*) FROM unrdf.attempt WHERE job OPERATOR(pg_catalog.=) $1",
+	1,
+	{INT8OID}};
 
 /* UnrdfJobEnded wakes those who wait for a job; its receipt has been committed. Raises nothing. */
 void
 UnrdfJobEnded(int64 job)
 {
-	int			bucket = (int) ((uint64) job % UNRDF_WAIT_BUCKETS);
+	int bucket = (int) ((uint64) job % UNRDF_WAIT_BUCKETS);
 
 	if (pg_atomic_read_u32(&UnrdfShmem->waiters[bucket]) > 0)
 		ConditionVariableBroadcast(&UnrdfShmem->ended[bucket]);
@@ -58,28 +58,26 @@ cancelled(uint64 job)
 static void
 fetch_own_job(int64 id, UnrdfJob *job)
 {
-	bool		found;
+	bool found;
 
 	UnrdfRequirePreload();
 	PushActiveSnapshot(GetLatestSnapshot());
 	found = UnrdfJobFetch(id, job);
 	PopActiveSnapshot();
 	if (!found)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("job " INT64_FORMAT " does not exist", id)));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("job " INT64_FORMAT " does not exist", id)));
 	if (!has_privs_of_role(GetUserId(), job->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of job " INT64_FORMAT, id)));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("must be owner of job " INT64_FORMAT, id)));
 }
 
 static int
 outcome_of(int64 id)
 {
-	Datum		value = Int64GetDatum(id);
-	bool		isnull;
-	int			outcome = 0;
+	Datum value = Int64GetDatum(id);
+	bool isnull;
+	int outcome = 0;
 
 	SPI_connect();
 	if (UnrdfExecuteLatest(&find_outcome, &value, NULL) == 1)
@@ -91,9 +89,9 @@ outcome_of(int64 id)
 static int32
 attempts_of(int64 id)
 {
-	Datum		value = Int64GetDatum(id);
-	bool		isnull;
-	int32		n;
+	Datum value = Int64GetDatum(id);
+	bool isnull;
+	int32 n;
 
 	SPI_connect();
 	UnrdfExecuteLatest(&count_attempts, &value, NULL);
@@ -145,7 +143,7 @@ try_cancel(UnrdfJob *job)
 	}
 	PG_CATCH();
 	{
-		int			code = geterrcode();
+		int code = geterrcode();
 
 		if (code != ERRCODE_UNIQUE_VIOLATION)
 			PG_RE_THROW();
@@ -164,7 +162,7 @@ try_cancel(UnrdfJob *job)
 bool
 UnrdfCancelJob(int64 id)
 {
-	UnrdfJob	job;
+	UnrdfJob job;
 
 	PreventCommandIfReadOnly("unrdf.cancel()");
 	fetch_own_job(id, &job);
@@ -180,16 +178,15 @@ int64
 UnrdfReviveJob(int64 id)
 {
 	UnrdfEnqueue request = {0};
-	int			outcome;
-	int64		revived;
+	int outcome;
+	int64 revived;
 
 	PreventCommandIfReadOnly("unrdf.revive()");
 	fetch_own_job(id, &request.job);
 	outcome = outcome_of(id);
 	if (outcome != UNRDF_DEAD && outcome != UNRDF_CANCELLED)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("job " INT64_FORMAT " is neither dead nor cancelled", id)));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("job " INT64_FORMAT " is neither dead nor cancelled", id)));
 	request.job.retry_of = id;
 	request.job.run_at = 0;
 	revived = UnrdfEnqueueOne(&request);
@@ -200,24 +197,24 @@ UnrdfReviveJob(int64 id)
 static bool
 job_exists(int64 id)
 {
-	UnrdfJob	job;
-	bool		found;
+	UnrdfJob job;
+	bool found;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	found = UnrdfJobFetch(id, &job);
 	PopActiveSnapshot();
-	if (found && TransactionIdIsCurrentTransactionId(XidFromFullTransactionId(FullTransactionIdFromU64(job.xid))))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot wait for a job that this transaction enqueued"),
-				 errhint("Nothing runs it before the transaction commits.")));
+	if (found && TransactionIdIsCurrentTransactionId(
+					 XidFromFullTransactionId(FullTransactionIdFromU64(job.xid))))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("cannot wait for a job that this transaction enqueued"),
+						errhint("Nothing runs it before the transaction commits.")));
 	return found;
 }
 
 static void
 sleep_until_ended(int64 id, TimestampTz until, int *outcome)
 {
-	int			bucket = (int) ((uint64) id % UNRDF_WAIT_BUCKETS);
+	int bucket = (int) ((uint64) id % UNRDF_WAIT_BUCKETS);
 	ConditionVariable *cv = &UnrdfShmem->ended[bucket];
 
 	ConditionVariablePrepareToSleep(cv);
@@ -239,15 +236,14 @@ sleep_until_ended(int64 id, TimestampTz until, int *outcome)
 const char *
 UnrdfWaitJob(int64 id, int64 timeout_ms)
 {
-	int			bucket = (int) ((uint64) id % UNRDF_WAIT_BUCKETS);
-	int			outcome = 0;
+	int bucket = (int) ((uint64) id % UNRDF_WAIT_BUCKETS);
+	int outcome = 0;
 	TimestampTz until = timeout_ms < 0 ? DT_NOEND : UnrdfNow() + timeout_ms * 1000;
 
 	UnrdfRequirePreload();
 	if (!job_exists(id))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("job " INT64_FORMAT " does not exist", id)));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("job " INT64_FORMAT " does not exist", id)));
 	pg_atomic_fetch_add_u32(&UnrdfShmem->waiters[bucket], 1);
 	PG_TRY();
 	{

@@ -30,10 +30,10 @@
 
 typedef struct Record
 {
-	uint32		magic;			/* set while the rest is valid */
-	Oid			dboid;
-	int64		job;
-	int64		alone;
+	uint32 magic; /* set while the rest is valid */
+	Oid dboid;
+	int64 job;
+	int64 alone;
 } Record;
 
 static UnrdfSuspect *suspects = NULL;
@@ -43,9 +43,9 @@ static Record *records = NULL;
 static Record *
 map_file(void)
 {
-	Size		size = unrdf_executor_slots * sizeof(Record);
-	int			fd = OpenTransientFile(CRASH_FILE, O_RDWR | O_CREAT | PG_BINARY);
-	void	   *map = MAP_FAILED;
+	Size size = unrdf_executor_slots * sizeof(Record);
+	int fd = OpenTransientFile(CRASH_FILE, O_RDWR | O_CREAT | PG_BINARY);
+	void *map = MAP_FAILED;
 
 	if (fd >= 0)
 	{
@@ -56,8 +56,7 @@ map_file(void)
 	if (map == MAP_FAILED)
 	{
 		ereport(LOG,
-				(errcode_for_file_access(),
-				 errmsg("could not map file \"%s\": %m", CRASH_FILE),
+				(errcode_for_file_access(), errmsg("could not map file \"%s\": %m", CRASH_FILE),
 				 errdetail("A job that crashes the server will not be recognized.")));
 		return NULL;
 	}
@@ -68,7 +67,7 @@ static void
 init_suspects(void *block)
 {
 	UnrdfSuspect *found = block;
-	Record	   *old = map_file();
+	Record *old = map_file();
 
 	for (int i = 0; old && i < unrdf_executor_slots; i++)
 	{
@@ -88,7 +87,8 @@ init_suspects(void *block)
 void
 UnrdfCrashInit(void)
 {
-	UnrdfShmemRegister("unrdf suspects", unrdf_executor_slots * sizeof(UnrdfSuspect), (void **) &suspects, init_suspects);
+	UnrdfShmemRegister("unrdf suspects", unrdf_executor_slots * sizeof(UnrdfSuspect),
+					   (void **) &suspects, init_suspects);
 }
 
 /* UnrdfCrashNote notes that the executor of a slot is about to run a job. */
@@ -116,7 +116,7 @@ UnrdfCrashClear(int slot)
 int
 UnrdfCrashSuspects(Oid dboid, UnrdfSuspect **out)
 {
-	int			n = 0;
+	int n = 0;
 
 	*out = palloc(unrdf_executor_slots * sizeof(UnrdfSuspect));
 	for (int i = 0; i < unrdf_executor_slots; i++)

@@ -40,41 +40,41 @@
 #include "worker/slot.h"
 #include "worker/worker.h"
 
-#define READ_MOST 8192			/* rows per lane and transaction */
-#define SLOW_MICROS 20000		/* a wait for an executor worth starting another */
+#define READ_MOST 8192    /* rows per lane and transaction */
+#define SLOW_MICROS 20000 /* a wait for an executor worth starting another */
 
 /* What is known of a handler's jobs. */
 typedef struct HandlerStat
 {
-	int32		id;
-	bool		measured;
-	bool		own_transaction;
-	int			failures;		/* counts down with successes; above 0: no groups */
-	double		micros;			/* moving average over groups: one slow job among many says little */
-	double		cpu;			/* share of the time on a processor */
-	int64		sum;			/* of the group being taken in */
-	int			count;
+	int32 id;
+	bool measured;
+	bool own_transaction;
+	int failures;  /* counts down with successes; above 0: no groups */
+	double micros; /* moving average over groups: one slow job among many says little */
+	double cpu;    /* share of the time on a processor */
+	int64 sum;     /* of the group being taken in */
+	int count;
 } HandlerStat;
 
 typedef struct Dispatcher
 {
 	UnrdfDatabase *db;
 	UnrdfLaneSet *lanes;
-	UnrdfPool	pool;
-	HTAB	   *handlers;
+	UnrdfPool pool;
+	HTAB *handlers;
 	UnrdfSuspect *suspects;
-	int			nsuspects;
-	bool		trial;			/* a suspect runs */
-	uint32		config;
-	int64		restores;		/* -1: not counted yet */
-	bool		restoring;
+	int nsuspects;
+	bool trial; /* a suspect runs */
+	uint32 config;
+	int64 restores; /* -1: not counted yet */
+	bool restoring;
 	TimestampTz next_sweep;
 	BackgroundWorkerHandle *integrator;
 	TimestampTz integrator_started;
-	int			cores;
+	int cores;
 	/* while reading */
-	UnrdfLane  *lane;
-	bool		probing;		/* the lane's first reading */
+	UnrdfLane *lane;
+	bool probing; /* the lane's first reading */
 	UnrdfIdLookup receipts;
 	UnrdfLookup attempts;
 } Dispatcher;
@@ -84,8 +84,8 @@ static UnrdfPlan delayed_jobs = {
 	"SELECT x.id, x.due FROM ((SELECT id, run_at AS due FROM unrdf.job WHERE run_at OPERATOR(pg_catalog.>=) $1"
 	" ORDER BY run_at LIMIT $2) UNION ALL (SELECT job, retry_at FROM unrdf.attempt"
 	" WHERE retry_at OPERATOR(pg_catalog.>=) $1 ORDER BY retry_at LIMIT $2)) AS x ORDER BY x.due LIMIT $2",
-	2, {TIMESTAMPTZOID, INT8OID}
-};
+	2,
+	{TIMESTAMPTZOID, INT8OID}};
 
 static void
 at_exit(int code, Datum arg)
@@ -102,7 +102,7 @@ at_exit(int code, Datum arg)
 static HandlerStat *
 handler_stat(Dispatcher *d, int32 id)
 {
-	bool		found;
+	bool found;
 	HandlerStat *h = hash_search(d->handlers, &id, HASH_ENTER, &found);
 
 	if (!found)
@@ -121,9 +121,9 @@ read_config(Dispatcher *d)
 {
 	HASH_SEQ_STATUS seq;
 	HandlerStat *h;
-	uint64		n;
-	int32	   *ids;
-	bool		isnull;
+	uint64 n;
+	int32 *ids;
+	bool isnull;
 
 	d->config = pg_atomic_read_u32(&d->db->config);
 	SPI_connect();
@@ -134,7 +134,7 @@ read_config(Dispatcher *d)
 	SPI_finish();
 	for (uint64 i = 0; i < n; i++)
 	{
-		UnrdfQueue	settings;
+		UnrdfQueue settings;
 		UnrdfLaneQueue *queue = UnrdfLaneQueueGet(d->lanes, ids[i], &isnull);
 
 		UnrdfQueueById(ids[i], &settings);
@@ -155,7 +155,7 @@ read_config(Dispatcher *d)
 static void
 check_restore(Dispatcher *d)
 {
-	int64		count = UnrdfRestoreCount();
+	int64 count = UnrdfRestoreCount();
 
 	d->restoring = UnrdfRestoring();
 	if (d->restores >= 0 && count != d->restores)
@@ -179,9 +179,10 @@ mark_suspect(Dispatcher *d, UnrdfEntry *entry)
 static void
 go_on_from_attempts(Dispatcher *d, UnrdfEntry *entry)
 {
-	bool		isnull;
+	bool isnull;
 
-	UnrdfLookupKey(&d->attempts, ATTEMPT_JOB + 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(entry->job));
+	UnrdfLookupKey(&d->attempts, ATTEMPT_JOB + 1, BTEqualStrategyNumber, F_INT8EQ,
+				   Int64GetDatum(entry->job));
 	UnrdfLookupStart(&d->attempts);
 	if (!UnrdfLookupNext(&d->attempts, BackwardScanDirection))
 		return;
@@ -196,8 +197,8 @@ admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 	Dispatcher *d = arg;
 	UnrdfEntry *entry;
 	TimestampTz run_at;
-	bool		isnull;
-	int32		handler = DatumGetInt32(slot_getattr(slot, JOB_HANDLER + 1, &isnull));
+	bool isnull;
+	int32 handler = DatumGetInt32(slot_getattr(slot, JOB_HANDLER + 1, &isnull));
 
 	run_at = DatumGetTimestampTz(slot_getattr(slot, JOB_RUN_AT + 1, &isnull));
 	if (isnull)
@@ -219,7 +220,7 @@ admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 static void
 read_lane(Dispatcher *d, UnrdfLane *lane)
 {
-	int			room = Min(READ_MOST, UnrdfLaneRoom(d->lanes, lane));
+	int room = Min(READ_MOST, UnrdfLaneRoom(d->lanes, lane));
 
 	if (room == 0)
 		return;
@@ -243,7 +244,7 @@ static bool
 lane_exists(int32 queue, int priority)
 {
 	UnrdfLookup l;
-	bool		found;
+	bool found;
 
 	UnrdfLookupBegin(&l, UNRDF_JOB, UNRDF_JOB_LANE_IDX);
 	UnrdfLookupKey(&l, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(queue));
@@ -264,16 +265,16 @@ bit_is_set(const uint64 *bits, int bit)
 static void
 read_lanes(Dispatcher *d, const uint64 *hints, bool sweep)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
-	dlist_foreach(iter, UnrdfLaneQueues(d->lanes))
+	dlist_foreach (iter, UnrdfLaneQueues(d->lanes))
 	{
 		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
 
 		for (int p = 0; p < UNRDF_PRIORITIES; p++)
 		{
-			UnrdfLane  *lane = queue->lanes[p];
-			bool		wanted = sweep || bit_is_set(hints, UnrdfLaneBit(queue->id, p));
+			UnrdfLane *lane = queue->lanes[p];
+			bool wanted = sweep || bit_is_set(hints, UnrdfLaneBit(queue->id, p));
 
 			if (lane == NULL && wanted && lane_exists(queue->id, p))
 			{
@@ -290,14 +291,15 @@ read_lanes(Dispatcher *d, const uint64 *hints, bool sweep)
 static bool
 lane_waits(Dispatcher *d)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
-	dlist_foreach(iter, UnrdfLaneQueues(d->lanes))
+	dlist_foreach (iter, UnrdfLaneQueues(d->lanes))
 	{
 		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
 
 		for (int p = 0; p < UNRDF_PRIORITIES; p++)
-			if (queue->lanes[p] && queue->lanes[p]->follower.reading && UnrdfLaneRoom(d->lanes, queue->lanes[p]) > 0)
+			if (queue->lanes[p] && queue->lanes[p]->follower.reading &&
+				UnrdfLaneRoom(d->lanes, queue->lanes[p]) > 0)
 				return true;
 	}
 	return false;
@@ -307,12 +309,13 @@ lane_waits(Dispatcher *d)
 static UnrdfEntry *
 load_entry(Dispatcher *d, int64 id)
 {
-	UnrdfJob	job;
+	UnrdfJob job;
 	UnrdfLaneQueue *queue;
 	UnrdfEntry *entry;
-	bool		is_new;
+	bool is_new;
 
-	if (UnrdfEntryFind(d->lanes, id) || !UnrdfJobFetch(id, &job) || UnrdfIdLookupFind(&d->receipts, id))
+	if (UnrdfEntryFind(d->lanes, id) || !UnrdfJobFetch(id, &job) ||
+		UnrdfIdLookupFind(&d->receipts, id))
 		return NULL;
 	queue = UnrdfLaneQueueGet(d->lanes, job.queue, &is_new);
 	entry = UnrdfEntryAdd(d->lanes, UnrdfLaneGet(d->lanes, queue, job.priority), id);
@@ -342,11 +345,11 @@ end_loading(Dispatcher *d)
 static void
 move_horizon(Dispatcher *d, int room)
 {
-	Datum		values[2];
-	uint64		n;
-	int64	   *ids;
+	Datum values[2];
+	uint64 n;
+	int64 *ids;
 	TimestampTz horizon = DT_NOEND;
-	bool		isnull;
+	bool isnull;
 
 	values[0] = TimestampTzGetDatum(UnrdfHorizon(d->lanes));
 	values[1] = Int64GetDatum(room);
@@ -377,13 +380,13 @@ move_horizon(Dispatcher *d, int room)
 static void
 look(Dispatcher *d)
 {
-	uint64		hints[UNRDF_LANE_BITS / 64];
-	uint64		any = 0;
+	uint64 hints[UNRDF_LANE_BITS / 64];
+	uint64 any = 0;
 	TimestampTz now = UnrdfNow();
-	bool		sweep = now >= d->next_sweep;
-	bool		config = d->config != pg_atomic_read_u32(&d->db->config);
-	int			room;
-	bool		horizon = UnrdfHorizonMoves(d->lanes, &room);
+	bool sweep = now >= d->next_sweep;
+	bool config = d->config != pg_atomic_read_u32(&d->db->config);
+	int room;
+	bool horizon = UnrdfHorizonMoves(d->lanes, &room);
 
 	for (int i = 0; i < UNRDF_LANE_BITS / 64; i++)
 	{
@@ -449,7 +452,7 @@ average(Dispatcher *d, double cpu)
 	hash_seq_init(&seq, d->handlers);
 	while ((h = hash_seq_search(&seq)) != NULL)
 	{
-		double		micros;
+		double micros;
 
 		if (h->count == 0)
 			continue;
@@ -498,9 +501,9 @@ take_results(Dispatcher *d)
 {
 	for (int i = d->pool.n - 1; i >= 0; i--)
 	{
-		UnrdfSlot  *slot = &UnrdfSlots[d->pool.slots[i]];
+		UnrdfSlot *slot = &UnrdfSlots[d->pool.slots[i]];
 		UnrdfSlotState state = UnrdfSlotGet(slot);
-		double		cpu;
+		double cpu;
 
 		if (state != UNRDF_SLOT_DONE && state != UNRDF_SLOT_DEAD)
 			continue;
@@ -523,14 +526,14 @@ take_results(Dispatcher *d)
 static bool
 goes_alone(const UnrdfEntry *entry, const HandlerStat *h)
 {
-	return entry->kind != UNRDF_TASK_RUN || entry->suspect || h == NULL || !h->measured || h->own_transaction ||
-		h->failures > 0;
+	return entry->kind != UNRDF_TASK_RUN || entry->suspect || h == NULL || !h->measured ||
+		   h->own_transaction || h->failures > 0;
 }
 
 static void
 put_task(UnrdfSlot *slot, UnrdfEntry *entry)
 {
-	UnrdfTask  *task = &slot->tasks[slot->ntasks++];
+	UnrdfTask *task = &slot->tasks[slot->ntasks++];
 
 	task->job = entry->job;
 	task->tid = entry->tid;
@@ -545,14 +548,14 @@ put_task(UnrdfSlot *slot, UnrdfEntry *entry)
 static void
 fill(Dispatcher *d, UnrdfSlot *slot, int most)
 {
-	double		total = 0;
+	double total = 0;
 	UnrdfEntry *entry;
 
 	slot->ntasks = 0;
 	while (slot->ntasks < most && (entry = UnrdfEntryPeek(d->lanes)) != NULL)
 	{
 		HandlerStat *h = hash_search(d->handlers, &entry->handler, HASH_FIND, NULL);
-		bool		single = goes_alone(entry, h);
+		bool single = goes_alone(entry, h);
 
 		if (slot->ntasks > 0 && (single || total + h->micros > unrdf_group_time))
 			break;
@@ -576,8 +579,8 @@ hand_out(Dispatcher *d)
 {
 	for (int i = 0; i < d->pool.n && !d->trial; i++)
 	{
-		UnrdfSlot  *slot = &UnrdfSlots[d->pool.slots[i]];
-		int			ready = UnrdfReadyCount(d->lanes);
+		UnrdfSlot *slot = &UnrdfSlots[d->pool.slots[i]];
+		int ready = UnrdfReadyCount(d->lanes);
 
 		if (ready == 0)
 			return;
@@ -609,11 +612,11 @@ useful(Dispatcher *d, const UnrdfEntry *entry)
 static void
 adjust_pool(Dispatcher *d)
 {
-	UnrdfPool  *pool = &d->pool;
+	UnrdfPool *pool = &d->pool;
 	UnrdfEntry *entry = UnrdfEntryPeek(d->lanes);
 	TimestampTz now = UnrdfNow();
 	HandlerStat *h;
-	int			most;
+	int most;
 
 	if (pool->n < unrdf_min_executors)
 		UnrdfPoolGrow(pool, unrdf_min_executors - pool->n);
@@ -624,13 +627,14 @@ adjust_pool(Dispatcher *d)
 	if (pool->n >= most)
 		return;
 	if ((h && h->measured && h->micros >= SLOW_MICROS) || now - pool->oldest >= SLOW_MICROS)
-		UnrdfPoolGrow(pool, Min(most - pool->n, Min(UnrdfReadyCount(d->lanes), Max(1, pool->n / 2))));
+		UnrdfPoolGrow(pool,
+					  Min(most - pool->n, Min(UnrdfReadyCount(d->lanes), Max(1, pool->n / 2))));
 }
 
 static void
 keep_integrator(Dispatcher *d)
 {
-	pid_t		pid;
+	pid_t pid;
 
 	if (d->integrator && GetBackgroundWorkerPid(d->integrator, &pid) != BGWH_STOPPED)
 		return;
@@ -640,7 +644,8 @@ keep_integrator(Dispatcher *d)
 		pfree(d->integrator);
 	d->integrator = NULL;
 	d->integrator_started = UnrdfNow();
-	if (!UnrdfStartWorker("unrdf integrator", "UnrdfIntegratorMain", ObjectIdGetDatum(MyDatabaseId), &d->integrator) &&
+	if (!UnrdfStartWorker("unrdf integrator", "UnrdfIntegratorMain", ObjectIdGetDatum(MyDatabaseId),
+						  &d->integrator) &&
 		!d->pool.warned)
 	{
 		d->pool.warned = true;
@@ -661,7 +666,7 @@ adopt(Dispatcher *d)
 	begin_loading(d);
 	for (int i = 0; i < d->pool.n; i++)
 	{
-		UnrdfSlot  *slot = &UnrdfSlots[d->pool.slots[i]];
+		UnrdfSlot *slot = &UnrdfSlots[d->pool.slots[i]];
 		UnrdfSlotState state = UnrdfSlotGet(slot);
 
 		if (state != UNRDF_SLOT_ASSIGNED && state != UNRDF_SLOT_DONE && state != UNRDF_SLOT_DEAD)
@@ -681,7 +686,7 @@ adopt(Dispatcher *d)
 static long
 time_to_wait(Dispatcher *d)
 {
-	long		ms = UnrdfMillisUntil(Min(d->next_sweep, UnrdfNextDue(d->lanes)), unrdf_sweep_interval);
+	long ms = UnrdfMillisUntil(Min(d->next_sweep, UnrdfNextDue(d->lanes)), unrdf_sweep_interval);
 
 	/* jobs wait for an executor: look again whether more are needed */
 	if (UnrdfReadyCount(d->lanes) > 0 && d->pool.n < unrdf_max_executors)
@@ -706,8 +711,9 @@ step(Dispatcher *d)
 static void
 init(Dispatcher *d)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "unrdf dispatcher", ALLOCSET_DEFAULT_SIZES);
-	HASHCTL		ctl = {.keysize = sizeof(int32), .entrysize = sizeof(HandlerStat), .hcxt = context};
+	MemoryContext context =
+		AllocSetContextCreate(TopMemoryContext, "unrdf dispatcher", ALLOCSET_DEFAULT_SIZES);
+	HASHCTL ctl = {.keysize = sizeof(int32), .entrysize = sizeof(HandlerStat), .hcxt = context};
 
 	memset(d, 0, sizeof(*d));
 	MemoryContextSwitchTo(context);
@@ -715,7 +721,8 @@ init(Dispatcher *d)
 	if (d->db == NULL)
 		proc_exit(0);
 	d->lanes = UnrdfLaneSetCreate(context, unrdf_dispatcher_memory * (Size) 1024);
-	d->handlers = hash_create("unrdf handler statistics", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	d->handlers =
+		hash_create("unrdf handler statistics", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	d->nsuspects = UnrdfCrashSuspects(MyDatabaseId, &d->suspects);
 	d->cores = (int) Max(1, sysconf(_SC_NPROCESSORS_ONLN));
 	d->restores = -1;
@@ -725,7 +732,7 @@ init(Dispatcher *d)
 static void
 check_installed(UnrdfDatabase *db)
 {
-	bool		installed;
+	bool installed;
 
 	UnrdfXactBegin("looking for the extension");
 	installed = UnrdfInstalled();
@@ -752,7 +759,7 @@ attach(UnrdfDatabase *db)
 void
 UnrdfDispatcherMain(Datum arg)
 {
-	Dispatcher	d;
+	Dispatcher d;
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();

@@ -53,42 +53,42 @@
 #include "worker/slot.h"
 #include "worker/worker.h"
 
-#define GROUP_LOCK_TIMEOUT 10	/* ms */
-#define TIMEOUT_REPEAT 1000		/* ms */
-#define TIMEOUT_PATIENCE 5		/* repeats before the process ends */
+#define GROUP_LOCK_TIMEOUT 10 /* ms */
+#define TIMEOUT_REPEAT 1000   /* ms */
+#define TIMEOUT_PATIENCE 5    /* repeats before the process ends */
 
 /* A handler's function, looked up once per transaction. */
 typedef struct Call
 {
-	int32		handler;
-	Oid			executable_by;	/* whose right to execute it was checked last */
-	int			nargs;
-	bool		returns_json;
-	int32		timeout_ms;
-	FmgrInfo	flinfo;
-	char		name[NAMEDATALEN];
+	int32 handler;
+	Oid executable_by; /* whose right to execute it was checked last */
+	int nargs;
+	bool returns_json;
+	int32 timeout_ms;
+	FmgrInfo flinfo;
+	char name[NAMEDATALEN];
 } Call;
 
 /* One transaction of an executor. */
 typedef struct Run
 {
-	UnrdfSlot  *slot;
-	MemoryContext context;		/* of the transaction's receipts, results and calls */
-	MemoryContext job_context;	/* of one job */
+	UnrdfSlot *slot;
+	MemoryContext context;     /* of the transaction's receipts, results and calls */
+	MemoryContext job_context; /* of one job */
 	StringInfoData scratch;
-	Relation	jobs;
+	Relation jobs;
 	TupleTableSlot *row;
 	UnrdfReceiptWriter *writer;
-	int32		epoch;
-	Call	   *calls;
-	int			ncalls;
-	Oid			actor;
-	char		actor_name[NAMEDATALEN];
+	int32 epoch;
+	Call *calls;
+	int ncalls;
+	Oid actor;
+	char actor_name[NAMEDATALEN];
 } Run;
 
 static UnrdfSlot *my_slot = NULL;
 static MemoryContext executor_context = NULL;
-static int	user_timeout = USER_TIMEOUT;
+static int user_timeout = USER_TIMEOUT;
 
 /* set by the timer while a job runs */
 static volatile sig_atomic_t timed_out = 0;
@@ -130,7 +130,8 @@ begin_run(Run *run, UnrdfSlot *slot, int capacity)
 	memset(run, 0, sizeof(*run));
 	run->slot = slot;
 	UnrdfXactBegin(capacity == 1 ? "running a job" : "running jobs");
-	run->context = AllocSetContextCreate(TopTransactionContext, "unrdf run", ALLOCSET_DEFAULT_SIZES);
+	run->context =
+		AllocSetContextCreate(TopTransactionContext, "unrdf run", ALLOCSET_DEFAULT_SIZES);
 	run->job_context = AllocSetContextCreate(run->context, "unrdf job", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(run->context);
 	initStringInfo(&run->scratch);
@@ -181,12 +182,11 @@ static Call *
 make_call(Run *run, int32 id)
 {
 	const UnrdfHandler *handler = UnrdfHandlerById(id);
-	Call	   *call;
+	Call *call;
 
 	if (handler == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("handler with id %d does not exist", id)));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("handler with id %d does not exist", id)));
 	if (run->ncalls == 16)
 		run->ncalls = 0;
 	call = &run->calls[run->ncalls];
@@ -205,7 +205,7 @@ make_call(Run *run, int32 id)
 static Call *
 find_call(Run *run, const UnrdfJob *job)
 {
-	Call	   *call = NULL;
+	Call *call = NULL;
 
 	for (int i = 0; i < run->ncalls; i++)
 		if (run->calls[i].handler == job->handler)
@@ -229,9 +229,9 @@ call_handler(Run *run, Call *call, UnrdfJob *job)
 {
 	LOCAL_FCINFO(fcinfo, 2);
 	UnrdfIdentity before;
-	Datum		value;
-	Jsonb	   *result = NULL;
-	int			timeout = job->timeout_ms >= 0 ? job->timeout_ms : call->timeout_ms;
+	Datum value;
+	Jsonb *result = NULL;
+	int timeout = job->timeout_ms >= 0 ? job->timeout_ms : call->timeout_ms;
 
 	InitFunctionCallInfoData(*fcinfo, &call->flinfo, call->nargs, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = call->nargs == 1 ? JsonbPGetDatum(job->args) : Int64GetDatum(job->id);
@@ -239,7 +239,8 @@ call_handler(Run *run, Call *call, UnrdfJob *job)
 	fcinfo->args[1].value = JsonbPGetDatum(job->args);
 	fcinfo->args[1].isnull = false;
 	if (timeout > 0)
-		enable_timeout_every(user_timeout, TimestampTzPlusMilliseconds(UnrdfNow(), timeout), TIMEOUT_REPEAT);
+		enable_timeout_every(user_timeout, TimestampTzPlusMilliseconds(UnrdfNow(), timeout),
+							 TIMEOUT_REPEAT);
 	UnrdfBecome(job->owner, &before);
 	value = FunctionCallInvoke(fcinfo);
 	UnrdfFireDeferredTriggers();
@@ -257,7 +258,8 @@ call_handler(Run *run, Call *call, UnrdfJob *job)
 }
 
 static void
-write_receipt(Run *run, UnrdfTask *task, UnrdfJob *job, Call *call, Jsonb *result, TimestampTz started, TimestampTz finished)
+write_receipt(Run *run, UnrdfTask *task, UnrdfJob *job, Call *call, Jsonb *result,
+			  TimestampTz started, TimestampTz finished)
 {
 	UnrdfReceipt r = {0};
 
@@ -280,7 +282,7 @@ write_receipt(Run *run, UnrdfTask *task, UnrdfJob *job, Call *call, Jsonb *resul
 static void
 become_actor(Run *run, Oid owner)
 {
-	char	   *name;
+	char *name;
 
 	if (run->actor == owner)
 		return;
@@ -294,10 +296,10 @@ static void
 run_job(Run *run, UnrdfTask *task, bool alone)
 {
 	MemoryContext old = MemoryContextSwitchTo(run->job_context);
-	UnrdfSlot  *slot = run->slot;
-	UnrdfJob	job;
-	Call	   *call;
-	Jsonb	   *result;
+	UnrdfSlot *slot = run->slot;
+	UnrdfJob job;
+	Call *call;
+	Jsonb *result;
 	TimestampTz started;
 	TimestampTz finished;
 
@@ -324,7 +326,7 @@ run_job(Run *run, UnrdfTask *task, bool alone)
 static ErrorData *
 recover(void)
 {
-	ErrorData  *error;
+	ErrorData *error;
 
 	disable_timeout(user_timeout, false);
 	MemoryContextSwitchTo(executor_context);
@@ -346,7 +348,7 @@ run_group(UnrdfSlot *slot)
 
 	PG_TRY();
 	{
-		Run			run;
+		Run run;
 
 		begin_run(&run, slot, slot->ntasks);
 		for (int i = 0; i < slot->ntasks; i++)
@@ -375,12 +377,12 @@ run_group(UnrdfSlot *slot)
 static ErrorData *
 run_single(UnrdfSlot *slot, UnrdfTask *task)
 {
-	ErrorData  *volatile error = NULL;
+	ErrorData *volatile error = NULL;
 
 	timed_out = 0;
 	PG_TRY();
 	{
-		Run			run;
+		Run run;
 
 		begin_run(&run, slot, 1);
 		if (!UnrdfReceiptExists(task->job))
@@ -399,7 +401,7 @@ run_single(UnrdfSlot *slot, UnrdfTask *task)
 static ErrorData *
 made_error(int sqlstate, const char *message)
 {
-	ErrorData  *error = palloc0(sizeof(ErrorData));
+	ErrorData *error = palloc0(sizeof(ErrorData));
 
 	error->sqlerrcode = sqlstate;
 	error->message = pstrdup(message);
@@ -415,26 +417,26 @@ fail(UnrdfTask *task, TimestampTz started, ErrorData *error)
 		error->sqlerrcode = ERRCODE_QUERY_CANCELED;
 		error->message = "canceled: the job's time-out expired";
 	}
-	ereport(LOG,
-			(errmsg("job " INT64_FORMAT " failed in attempt %d: %s", task->job, task->attempt, error->message)));
+	ereport(LOG, (errmsg("job " INT64_FORMAT " failed in attempt %d: %s", task->job, task->attempt,
+						 error->message)));
 	PG_TRY();
 	{
-		UnrdfJob	job;
+		UnrdfJob job;
 
 		UnrdfXactBegin("recording a failed attempt");
 		task->retry_at = 0;
 		if (!UnrdfReceiptExists(task->job) && UnrdfJobFetch(task->job, &job))
-			UnrdfRecordFailure(&job, task->attempt, task->kind == UNRDF_TASK_CRASHED, started, error,
-							   &task->retry_at);
+			UnrdfRecordFailure(&job, task->attempt, task->kind == UNRDF_TASK_CRASHED, started,
+							   error, &task->retry_at);
 		UnrdfXactCommit();
 		task->result = task->retry_at != 0 ? UNRDF_TASK_RETRY : UNRDF_TASK_ENDED;
 	}
 	PG_CATCH();
 	{
-		ErrorData  *second = recover();
+		ErrorData *second = recover();
 
-		ereport(LOG,
-				(errmsg("could not record the failure of job " INT64_FORMAT ": %s", task->job, second->message)));
+		ereport(LOG, (errmsg("could not record the failure of job " INT64_FORMAT ": %s", task->job,
+							 second->message)));
 		task->retry_at = UnrdfNow() + USECS_PER_SEC;
 	}
 	PG_END_TRY();
@@ -444,7 +446,7 @@ static void
 run_task(UnrdfSlot *slot, UnrdfTask *task)
 {
 	TimestampTz started = UnrdfNow();
-	ErrorData  *error = NULL;
+	ErrorData *error = NULL;
 
 	timed_out = 0;
 	MemoryContextSwitchTo(executor_context);
@@ -464,9 +466,9 @@ run_task(UnrdfSlot *slot, UnrdfTask *task)
 static void
 run_tasks(UnrdfSlot *slot)
 {
-	int64		cpu = UnrdfCpuMicros();
+	int64 cpu = UnrdfCpuMicros();
 	TimestampTz started = UnrdfNow();
-	int			ended = 0;
+	int ended = 0;
 
 	/* a cancel that came when there was nothing to cancel */
 	QueryCancelPending = false;
@@ -496,7 +498,8 @@ UnrdfExecutorMain(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(my_slot->dboid, InvalidOid, 0);
 	UnrdfWorkerSetup();
 	user_timeout = RegisterTimeout(USER_TIMEOUT, on_timeout);
-	executor_context = AllocSetContextCreate(TopMemoryContext, "unrdf executor", ALLOCSET_DEFAULT_SIZES);
+	executor_context =
+		AllocSetContextCreate(TopMemoryContext, "unrdf executor", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(executor_context);
 	db = UnrdfMyDatabase();
 	my_slot->latch = MyLatch;

@@ -6,7 +6,7 @@
 #include "queue/job.h"
 
 extern bool UnrdfReceiptExists(int64 id);
-extern void UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, TimestampTz started_at, ErrorData *error,
-							   TimestampTz *retry_at);
+extern void UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, TimestampTz started_at,
+							   ErrorData *error, TimestampTz *retry_at);
 
-#endif							/* UNRDF_EXECUTOR_H */
+#endif /* UNRDF_EXECUTOR_H */

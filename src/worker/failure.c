@@ -30,15 +30,14 @@
 #define MAX_ERROR_TEXT 8192
 
 static UnrdfPlan find_receipt = {
-	"SELECT 1 FROM unrdf.receipt WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}
-};
+	"SELECT 1 FROM unrdf.receipt WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
 
 /* UnrdfReceiptExists looks under the newest snapshot. */
 bool
 UnrdfReceiptExists(int64 id)
 {
-	Datum		value = Int64GetDatum(id);
-	bool		found;
+	Datum value = Int64GetDatum(id);
+	bool found;
 
 	SPI_connect();
 	found = UnrdfExecuteLatest(&find_receipt, &value, NULL) > 0;
@@ -51,11 +50,13 @@ set_text(TupleTableSlot *slot, int column, const char *s)
 {
 	if (s)
 		UnrdfAppendSet(slot, column,
-					   PointerGetDatum(cstring_to_text_with_len(s, pg_mbcliplen(s, strlen(s), MAX_ERROR_TEXT))));
+					   PointerGetDatum(cstring_to_text_with_len(
+						   s, pg_mbcliplen(s, strlen(s), MAX_ERROR_TEXT))));
 }
 
 static void
-write_attempt(int64 job, int32 n, TimestampTz started_at, TimestampTz finished_at, TimestampTz retry_at, ErrorData *error)
+write_attempt(int64 job, int32 n, TimestampTz started_at, TimestampTz finished_at,
+			  TimestampTz retry_at, ErrorData *error)
 {
 	UnrdfAppend *append = UnrdfAppendBegin(UNRDF_ATTEMPT, 1);
 	TupleTableSlot *slot = UnrdfAppendRow(append);
@@ -82,7 +83,7 @@ write_dead_receipt(UnrdfJob *job, int32 attempt, TimestampTz started_at, Timesta
 	UnrdfReceipt r = {0};
 	UnrdfReceiptWriter *writer;
 	StringInfoData scratch;
-	char	   *actor = GetUserNameFromId(job->owner, true);
+	char *actor = GetUserNameFromId(job->owner, true);
 
 	initStringInfo(&scratch);
 	r.id = job->id;
@@ -109,10 +110,11 @@ write_dead_receipt(UnrdfJob *job, int32 attempt, TimestampTz started_at, Timesta
  * was its last, or `last` says that there shall be no other.
  */
 void
-UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, TimestampTz started_at, ErrorData *error, TimestampTz *retry_at)
+UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, TimestampTz started_at,
+				   ErrorData *error, TimestampTz *retry_at)
 {
 	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
-	int32		most = job->max_attempts;
+	int32 most = job->max_attempts;
 	TimestampTz now = UnrdfNow();
 
 	if (most == 0)

@@ -35,19 +35,19 @@
 
 typedef struct Hold
 {
-	Oid			dboid;			/* InvalidOid: free */
-	int			pid;
+	Oid dboid; /* InvalidOid: free */
+	int pid;
 } Hold;
 
 typedef struct Holds
 {
-	Hold		holds[MAX_HOLDS];
-	ConditionVariable gone;		/* broadcast when a worker has ended */
+	Hold holds[MAX_HOLDS];
+	ConditionVariable gone; /* broadcast when a worker has ended */
 } Holds;
 
 static Holds *holds = NULL;
 static ProcessUtility_hook_type prev_utility = NULL;
-static bool holding = false;	/* to the end of the transaction */
+static bool holding = false; /* to the end of the transaction */
 
 static void
 init_holds(void *block)
@@ -59,7 +59,7 @@ init_holds(void *block)
 bool
 UnrdfHeld(Oid dboid)
 {
-	bool		held = false;
+	bool held = false;
 
 	LWLockAcquire(UnrdfShmem->lock, LW_SHARED);
 	for (int i = 0; i < MAX_HOLDS; i++)
@@ -106,7 +106,7 @@ static void
 put_hold(Oid dboid)
 {
 	static bool registered = false;
-	bool		done = false;
+	bool done = false;
 
 	if (!registered)
 	{
@@ -124,16 +124,15 @@ put_hold(Oid dboid)
 		}
 	LWLockRelease(UnrdfShmem->lock);
 	if (!done)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many commands are keeping workers out of databases at once")));
+		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						errmsg("too many commands are keeping workers out of databases at once")));
 }
 
 /* Signals a database's workers to end; returns how many there are. */
 static int
 end_workers(Oid dboid)
 {
-	int			n = 0;
+	int n = 0;
 
 	LWLockAcquire(UnrdfShmem->lock, LW_SHARED);
 	for (int i = 0; i < UNRDF_MAX_DATABASES; i++)
@@ -150,7 +149,7 @@ end_workers(Oid dboid)
 	LWLockRelease(UnrdfShmem->lock);
 	for (int i = 0; i < unrdf_executor_slots; i++)
 	{
-		UnrdfSlot  *slot = &UnrdfSlots[i];
+		UnrdfSlot *slot = &UnrdfSlots[i];
 		UnrdfSlotState state = UnrdfSlotGet(slot);
 
 		if (state == UNRDF_SLOT_FREE || state == UNRDF_SLOT_DEAD || slot->dboid != dboid)
@@ -184,15 +183,17 @@ database_of(Node *stmt)
 		return get_database_oid(((RenameStmt *) stmt)->subname, true);
 	if (IsA(stmt, AlterDatabaseStmt) || IsA(stmt, CreatedbStmt))
 	{
-		bool		create = IsA(stmt, CreatedbStmt);
-		List	   *options = create ? ((CreatedbStmt *) stmt)->options : ((AlterDatabaseStmt *) stmt)->options;
-		ListCell   *lc;
+		bool create = IsA(stmt, CreatedbStmt);
+		List *options =
+			create ? ((CreatedbStmt *) stmt)->options : ((AlterDatabaseStmt *) stmt)->options;
+		ListCell *lc;
 
-		foreach(lc, options)
+		foreach (lc, options)
 		{
-			DefElem    *option = lfirst_node(DefElem, lc);
+			DefElem *option = lfirst_node(DefElem, lc);
 
-			if (create && strcmp(option->defname, "template") == 0 && option->arg && IsA(option->arg, String))
+			if (create && strcmp(option->defname, "template") == 0 && option->arg &&
+				IsA(option->arg, String))
 				return get_database_oid(strVal(option->arg), true);
 			if (!create && strcmp(option->defname, "tablespace") == 0)
 				return get_database_oid(((AlterDatabaseStmt *) stmt)->dbname, true);
@@ -204,11 +205,11 @@ database_of(Node *stmt)
 static bool
 drops_extension(Node *stmt)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (!IsA(stmt, DropStmt) || ((DropStmt *) stmt)->removeType != OBJECT_EXTENSION)
 		return false;
-	foreach(lc, ((DropStmt *) stmt)->objects)
+	foreach (lc, ((DropStmt *) stmt)->objects)
 		if (strcmp(strVal(lfirst(lc)), "unrdf") == 0)
 			return true;
 	return false;
@@ -217,7 +218,8 @@ drops_extension(Node *stmt)
 static bool
 creates_extension(Node *stmt)
 {
-	return IsA(stmt, CreateExtensionStmt) && strcmp(((CreateExtensionStmt *) stmt)->extname, "unrdf") == 0;
+	return IsA(stmt, CreateExtensionStmt) &&
+		   strcmp(((CreateExtensionStmt *) stmt)->extname, "unrdf") == 0;
 }
 
 static void
@@ -228,8 +230,9 @@ installed(uint64 arg)
 }
 
 static void
-next_utility(PlannedStmt *pstmt, const char *query, bool readOnlyTree, ProcessUtilityContext context,
-			 ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+next_utility(PlannedStmt *pstmt, const char *query, bool readOnlyTree,
+			 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *env,
+			 DestReceiver *dest, QueryCompletion *qc)
 {
 	if (prev_utility)
 		prev_utility(pstmt, query, readOnlyTree, context, params, env, dest, qc);
@@ -241,8 +244,8 @@ static void
 utility(PlannedStmt *pstmt, const char *query, bool readOnlyTree, ProcessUtilityContext context,
 		ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
-	Oid			dboid = InvalidOid;
-	bool		drop = false;
+	Oid dboid = InvalidOid;
+	bool drop = false;
 
 	if (UnrdfShmem && IsTransactionState() && !RecoveryInProgress())
 	{

@@ -36,8 +36,8 @@ at_exit(int code, Datum arg)
 static bool
 step(int64 *restores)
 {
-	int64		n = 0;
-	int64		count;
+	int64 n = 0;
+	int64 count;
 
 	UnrdfXactBegin("integrating receipts");
 	count = UnrdfRestoreCount();
@@ -55,7 +55,7 @@ void
 UnrdfIntegratorMain(Datum arg)
 {
 	UnrdfDatabase *db;
-	int64		restores = -1;
+	int64 restores = -1;
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();

@@ -30,15 +30,15 @@
 #include "worker/worker.h"
 
 #define MOST_DATABASES 1024
-#define LOOK_INTERVAL 1000		/* ms between two looks */
+#define LOOK_INTERVAL 1000 /* ms between two looks */
 #define RESTART_PAUSE USECS_PER_SEC
 
 /* What the launcher remembers of a database. */
 typedef struct Seen
 {
-	Oid			dboid;
-	bool		present;		/* in the last reading of pg_database */
-	bool		absent;			/* it has no extension */
+	Oid dboid;
+	bool present; /* in the last reading of pg_database */
+	bool absent;  /* it has no extension */
 	BackgroundWorkerHandle *handle;
 	TimestampTz started;
 } Seen;
@@ -46,10 +46,10 @@ typedef struct Seen
 typedef struct Launcher
 {
 	MemoryContext context;
-	Seen	   *seen;
-	int			nseen;
-	uint32		installs;
-	bool		warned;
+	Seen *seen;
+	int nseen;
+	uint32 installs;
+	bool warned;
 } Launcher;
 
 static void
@@ -78,9 +78,9 @@ see(Launcher *l, Oid dboid)
 static void
 read_databases(Launcher *l)
 {
-	Relation	rel;
+	Relation rel;
 	TableScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple tuple;
 
 	for (int i = 0; i < l->nseen; i++)
 		l->seen[i].present = false;
@@ -90,10 +90,11 @@ read_databases(Launcher *l)
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-		Seen	   *seen;
+		Seen *seen;
 
 		/* a connection limit of -2 marks a database whose DROP was interrupted */
-		if (form->datallowconn && !form->datistemplate && form->datconnlimit != -2 && (seen = see(l, form->oid)) != NULL)
+		if (form->datallowconn && !form->datistemplate && form->datconnlimit != -2 &&
+			(seen = see(l, form->oid)) != NULL)
 			seen->present = true;
 	}
 	table_endscan(scan);
@@ -147,7 +148,7 @@ release_entry(UnrdfDatabase *db)
 static void
 reap(Seen *seen, UnrdfDatabase *db)
 {
-	pid_t		pid;
+	pid_t pid;
 
 	if (seen->handle == NULL || GetBackgroundWorkerPid(seen->handle, &pid) != BGWH_STOPPED)
 		return;
@@ -170,7 +171,8 @@ start(Launcher *l, Seen *seen)
 	if (db == NULL)
 		hint = "At most 64 databases can have unrdf's workers.";
 	else if (db->dispatcher_pid != 0 ||
-			 UnrdfStartWorker("unrdf dispatcher", "UnrdfDispatcherMain", ObjectIdGetDatum(seen->dboid), &seen->handle))
+			 UnrdfStartWorker("unrdf dispatcher", "UnrdfDispatcherMain",
+							  ObjectIdGetDatum(seen->dboid), &seen->handle))
 		return;
 	if (!l->warned)
 		ereport(WARNING,
@@ -183,13 +185,13 @@ start(Launcher *l, Seen *seen)
 static void
 step(Launcher *l)
 {
-	uint32		installs = pg_atomic_read_u32(&UnrdfShmem->installs);
+	uint32 installs = pg_atomic_read_u32(&UnrdfShmem->installs);
 	TimestampTz now = UnrdfNow();
 
 	read_databases(l);
 	for (int i = 0; i < l->nseen; i++)
 	{
-		Seen	   *seen = &l->seen[i];
+		Seen *seen = &l->seen[i];
 
 		reap(seen, entry_of(seen->dboid, false));
 		if (installs != l->installs)
@@ -206,7 +208,7 @@ step(Launcher *l)
 void
 UnrdfLauncherMain(Datum arg)
 {
-	Launcher	l;
+	Launcher l;
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();

@@ -37,7 +37,7 @@ UnrdfPoolCount(UnrdfPool *pool)
 	pool->oldest = DT_NOEND;
 	for (int i = 0; i < pool->n; i++)
 	{
-		UnrdfSlot  *slot = &UnrdfSlots[pool->slots[i]];
+		UnrdfSlot *slot = &UnrdfSlots[pool->slots[i]];
 
 		switch (UnrdfSlotGet(slot))
 		{
@@ -64,11 +64,9 @@ warn(UnrdfPool *pool, const char *detail, const char *hint)
 	if (pool->warned)
 		return;
 	pool->warned = true;
-	ereport(WARNING,
-			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-			 errmsg("could not start as many executors as wanted: there are %d", pool->n),
-			 errdetail("%s", detail),
-			 errhint("%s", hint)));
+	ereport(WARNING, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+					  errmsg("could not start as many executors as wanted: there are %d", pool->n),
+					  errdetail("%s", detail), errhint("%s", hint)));
 }
 
 /* UnrdfPoolGrow starts up to `by` executors. What prevents it is said once. */
@@ -80,8 +78,8 @@ UnrdfPoolGrow(UnrdfPool *pool, int by)
 	pool->last_start = UnrdfNow();
 	for (int i = 0; i < by; i++)
 	{
-		UnrdfSlot  *slot = UnrdfSlotReserve(MyDatabaseId);
-		int			index;
+		UnrdfSlot *slot = UnrdfSlotReserve(MyDatabaseId);
+		int index;
 
 		if (slot == NULL)
 		{
@@ -89,7 +87,8 @@ UnrdfPoolGrow(UnrdfPool *pool, int by)
 			return;
 		}
 		index = (int) (slot - UnrdfSlots);
-		if (!UnrdfStartWorker("unrdf executor", "UnrdfExecutorMain", Int32GetDatum(index), &pool->handles[index]))
+		if (!UnrdfStartWorker("unrdf executor", "UnrdfExecutorMain", Int32GetDatum(index),
+							  &pool->handles[index]))
 		{
 			UnrdfSlotSet(slot, UNRDF_SLOT_STARTING, UNRDF_SLOT_FREE);
 			warn(pool, "All background worker slots are taken.", "Raise max_worker_processes.");
@@ -104,16 +103,17 @@ void
 UnrdfPoolShrink(UnrdfPool *pool)
 {
 	TimestampTz now = UnrdfNow();
-	int			surplus = pool->n - unrdf_min_executors;
+	int surplus = pool->n - unrdf_min_executors;
 
 	for (int i = 0; i < pool->n && surplus > 0; i++)
 	{
-		UnrdfSlot  *slot = &UnrdfSlots[pool->slots[i]];
+		UnrdfSlot *slot = &UnrdfSlots[pool->slots[i]];
 
 		if (UnrdfSlotGet(slot) != UNRDF_SLOT_IDLE)
 			continue;
 		surplus--;
-		if (pg_atomic_read_u32(&slot->stop) || now - slot->since < unrdf_executor_idle_time * INT64CONST(1000))
+		if (pg_atomic_read_u32(&slot->stop) ||
+			now - slot->since < unrdf_executor_idle_time * INT64CONST(1000))
 			continue;
 		pg_atomic_write_u32(&slot->stop, 1);
 		UnrdfSetLatch(&slot->latch);
@@ -124,7 +124,7 @@ UnrdfPoolShrink(UnrdfPool *pool)
 void
 UnrdfPoolRelease(UnrdfPool *pool, UnrdfSlot *slot)
 {
-	int			index = (int) (slot - UnrdfSlots);
+	int index = (int) (slot - UnrdfSlots);
 
 	for (int i = 0; i < pool->n; i++)
 		if (pool->slots[i] == index)
@@ -141,9 +141,9 @@ UnrdfPoolCheckStarts(UnrdfPool *pool)
 {
 	for (int i = pool->n - 1; i >= 0; i--)
 	{
-		UnrdfSlot  *slot = &UnrdfSlots[pool->slots[i]];
+		UnrdfSlot *slot = &UnrdfSlots[pool->slots[i]];
 		BackgroundWorkerHandle *handle = pool->handles[pool->slots[i]];
-		pid_t		pid;
+		pid_t pid;
 
 		if (UnrdfSlotGet(slot) != UNRDF_SLOT_STARTING || handle == NULL ||
 			GetBackgroundWorkerPid(handle, &pid) != BGWH_STOPPED)

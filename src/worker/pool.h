@@ -8,16 +8,17 @@
 /* The executors of one database, as its dispatcher sees them. */
 typedef struct UnrdfPool
 {
-	int			n;				/* slots of ours */
-	int		   *slots;			/* their indexes */
-	struct BackgroundWorkerHandle **handles;	/* by slot index; NULL where an earlier dispatcher started it */
-	int			idle;			/* counted by UnrdfPoolCount */
-	int			busy;
-	int			starting;
-	TimestampTz oldest;			/* since when the longest busy one is busy */
-	TimestampTz not_before;		/* no executor is started until then: the last start failed */
+	int n;      /* slots of ours */
+	int *slots; /* their indexes */
+	struct BackgroundWorkerHandle *
+		*handles; /* by slot index; NULL where an earlier dispatcher started it */
+	int idle;     /* counted by UnrdfPoolCount */
+	int busy;
+	int starting;
+	TimestampTz oldest;     /* since when the longest busy one is busy */
+	TimestampTz not_before; /* no executor is started until then: the last start failed */
 	TimestampTz last_start;
-	bool		warned;
+	bool warned;
 } UnrdfPool;
 
 extern void UnrdfPoolInit(UnrdfPool *pool);
@@ -27,4 +28,4 @@ extern void UnrdfPoolShrink(UnrdfPool *pool);
 extern void UnrdfPoolRelease(UnrdfPool *pool, UnrdfSlot *slot);
 extern void UnrdfPoolCheckStarts(UnrdfPool *pool);
 
-#endif							/* UNRDF_POOL_H */
+#endif /* UNRDF_POOL_H */

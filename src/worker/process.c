@@ -74,7 +74,7 @@ UnrdfWorkerInterrupts(void)
 void
 UnrdfWorkerWait(long timeout_ms, uint32 wait_event)
 {
-	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 
 	if (timeout_ms >= 0)
 		events |= WL_TIMEOUT;

@@ -24,22 +24,21 @@
 
 static UnrdfPlan is_restoring = {"SELECT 1 FROM unrdf.restoring LIMIT 1", 0};
 static UnrdfPlan count_restores = {"SELECT pg_catalog.count(*) FROM unrdf.restored", 0};
-static UnrdfPlan begin_restore = {
-	"INSERT INTO unrdf.restoring (since) SELECT pg_catalog.now()"
-	" WHERE NOT EXISTS (SELECT FROM unrdf.restoring)", 0
-};
+static UnrdfPlan begin_restore = {"INSERT INTO unrdf.restoring (since) SELECT pg_catalog.now()"
+								  " WHERE NOT EXISTS (SELECT FROM unrdf.restoring)",
+								  0};
 static UnrdfPlan end_restore = {"DELETE FROM unrdf.restoring", 0};
 static UnrdfPlan note_restore = {
 	"INSERT INTO unrdf.restored (xid) SELECT coalesce("
 	"(SELECT x.xid FROM ((SELECT xid FROM unrdf.receipt ORDER BY xid DESC LIMIT 1) UNION ALL"
-	" (SELECT xid FROM unrdf.job ORDER BY xid DESC LIMIT 1)) AS x ORDER BY x.xid DESC LIMIT 1), '0')", 0
-};
+	" (SELECT xid FROM unrdf.job ORDER BY xid DESC LIMIT 1)) AS x ORDER BY x.xid DESC LIMIT 1), '0')",
+	0};
 
 /* UnrdfRestoring tells whether a dump is being loaded, as the newest snapshot sees it. */
 bool
 UnrdfRestoring(void)
 {
-	bool		restoring;
+	bool restoring;
 
 	SPI_connect();
 	restoring = UnrdfExecuteLatest(&is_restoring, NULL, NULL) > 0;
@@ -51,8 +50,8 @@ UnrdfRestoring(void)
 int64
 UnrdfRestoreCount(void)
 {
-	int64		count;
-	bool		isnull;
+	int64 count;
+	bool isnull;
 
 	SPI_connect();
 	UnrdfExecuteLatest(&count_restores, NULL, NULL);

@@ -8,4 +8,4 @@ extern int64 UnrdfRestoreCount(void);
 extern void UnrdfRestoreBegins(void);
 extern void UnrdfFinishRestore(void);
 
-#endif							/* UNRDF_RESTORE_H */
+#endif /* UNRDF_RESTORE_H */

@@ -19,12 +19,12 @@
 #include "base/shmem.h"
 #include "worker/slot.h"
 
-UnrdfSlot  *UnrdfSlots = NULL;
+UnrdfSlot *UnrdfSlots = NULL;
 
 static void
 init_slots(void *block)
 {
-	UnrdfSlot  *slots = block;
+	UnrdfSlot *slots = block;
 
 	for (int i = 0; i < unrdf_executor_slots; i++)
 	{
@@ -42,7 +42,8 @@ init_slots(void *block)
 void
 UnrdfSlotInit(void)
 {
-	UnrdfShmemRegister("unrdf slots", unrdf_executor_slots * sizeof(UnrdfSlot), (void **) &UnrdfSlots, init_slots);
+	UnrdfShmemRegister("unrdf slots", unrdf_executor_slots * sizeof(UnrdfSlot),
+					   (void **) &UnrdfSlots, init_slots);
 }
 
 /* UnrdfSlotGet reads a slot's state; what the slot's last owner wrote is visible after it. */
@@ -62,7 +63,7 @@ UnrdfSlotGet(UnrdfSlot *slot)
 bool
 UnrdfSlotSet(UnrdfSlot *slot, UnrdfSlotState from, UnrdfSlotState to)
 {
-	uint32		expected = from;
+	uint32 expected = from;
 
 	slot->since = UnrdfNow();
 	return pg_atomic_compare_exchange_u32(&slot->state, &expected, to);
@@ -74,8 +75,8 @@ UnrdfSlotReserve(Oid dboid)
 {
 	for (int i = 0; i < unrdf_executor_slots; i++)
 	{
-		UnrdfSlot  *slot = &UnrdfSlots[i];
-		uint32		expected = UNRDF_SLOT_FREE;
+		UnrdfSlot *slot = &UnrdfSlots[i];
+		uint32 expected = UNRDF_SLOT_FREE;
 
 		if (!pg_atomic_compare_exchange_u32(&slot->state, &expected, UNRDF_SLOT_STARTING))
 			continue;
@@ -103,7 +104,7 @@ UnrdfSlotInterrupt(Oid dboid, int64 job)
 {
 	for (int i = 0; i < unrdf_executor_slots; i++)
 	{
-		UnrdfSlot  *slot = &UnrdfSlots[i];
+		UnrdfSlot *slot = &UnrdfSlots[i];
 
 		if (UnrdfSlotGet(slot) == UNRDF_SLOT_ASSIGNED && slot->dboid == dboid &&
 			pg_atomic_read_u64(&slot->job) == (uint64) job)

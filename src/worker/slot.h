@@ -14,26 +14,26 @@
 typedef enum UnrdfTaskKind
 {
 	UNRDF_TASK_RUN,
-	UNRDF_TASK_DIED,			/* its executor died with it: record a failed attempt */
-	UNRDF_TASK_CRASHED			/* it crashed the server when it ran alone: record it as dead */
+	UNRDF_TASK_DIED,   /* its executor died with it: record a failed attempt */
+	UNRDF_TASK_CRASHED /* it crashed the server when it ran alone: record it as dead */
 } UnrdfTaskKind;
 
 /* What became of it. */
 typedef enum UnrdfTaskResult
 {
-	UNRDF_TASK_UNTOUCHED,		/* not run, or rolled back: hand it out again */
-	UNRDF_TASK_ENDED,			/* a receipt exists */
-	UNRDF_TASK_RETRY			/* failed; due again at retry_at */
+	UNRDF_TASK_UNTOUCHED, /* not run, or rolled back: hand it out again */
+	UNRDF_TASK_ENDED,     /* a receipt exists */
+	UNRDF_TASK_RETRY      /* failed; due again at retry_at */
 } UnrdfTaskResult;
 
 typedef struct UnrdfTask
 {
-	int64		job;
+	int64 job;
 	ItemPointerData tid;
-	uint8		kind;
-	uint8		result;
-	int32		attempt;		/* number of this attempt */
-	int32		micros;			/* run time */
+	uint8 kind;
+	uint8 result;
+	int32 attempt; /* number of this attempt */
+	int32 micros;  /* run time */
 	TimestampTz retry_at;
 } UnrdfTask;
 
@@ -55,21 +55,22 @@ typedef enum UnrdfSlotState
 typedef struct UnrdfSlot
 {
 	pg_atomic_uint32 state;
-	Oid			dboid;			/* set with STARTING */
-	int			pid;			/* the executor's, from IDLE on */
-	Latch	   *latch;
-	pg_atomic_uint32 stop;		/* the executor should end when idle */
-	pg_atomic_uint32 alone;		/* the task is a suspect's trial */
-	pg_atomic_uint64 job;		/* being run now; 0: none */
-	pg_atomic_uint32 handler;	/* of that job */
-	TimestampTz since;			/* of the state, or of the running job */
-	pg_atomic_uint64 jobs;		/* finished, since the executor started */
+	Oid dboid; /* set with STARTING */
+	int pid;   /* the executor's, from IDLE on */
+	Latch *latch;
+	pg_atomic_uint32 stop;    /* the executor should end when idle */
+	pg_atomic_uint32 alone;   /* the task is a suspect's trial */
+	pg_atomic_uint64 job;     /* being run now; 0: none */
+	pg_atomic_uint32 handler; /* of that job */
+	TimestampTz since;        /* of the state, or of the running job */
+	pg_atomic_uint64 jobs;    /* finished, since the executor started */
 	pg_atomic_uint64 transactions;
-	int32		ntasks;			/* the rest: written before ASSIGNED by the dispatcher, before DONE by the executor */
-	int32		running;		/* index of the task being run singly, or -1 */
-	int64		cpu_micros;		/* of the last set of tasks */
-	int64		wall_micros;
-	UnrdfTask	tasks[UNRDF_TASKS];
+	int32
+		ntasks; /* the rest: written before ASSIGNED by the dispatcher, before DONE by the executor */
+	int32 running;    /* index of the task being run singly, or -1 */
+	int64 cpu_micros; /* of the last set of tasks */
+	int64 wall_micros;
+	UnrdfTask tasks[UNRDF_TASKS];
 } UnrdfSlot;
 
 extern UnrdfSlot *UnrdfSlots;
@@ -80,4 +81,4 @@ extern bool UnrdfSlotSet(UnrdfSlot *slot, UnrdfSlotState from, UnrdfSlotState to
 extern UnrdfSlot *UnrdfSlotReserve(Oid dboid);
 extern void UnrdfSlotInterrupt(Oid dboid, int64 job);
 
-#endif							/* UNRDF_SLOT_H */
+#endif /* UNRDF_SLOT_H */

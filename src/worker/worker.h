@@ -11,7 +11,8 @@ extern PGDLLEXPORT void UnrdfIntegratorMain(Datum arg);
 extern PGDLLEXPORT void UnrdfExecutorMain(Datum arg);
 
 extern void UnrdfLauncherInit(void);
-extern bool UnrdfStartWorker(const char *kind, const char *function, Datum arg, BackgroundWorkerHandle **handle);
+extern bool UnrdfStartWorker(const char *kind, const char *function, Datum arg,
+							 BackgroundWorkerHandle **handle);
 extern void UnrdfWorkerSetup(void);
 extern void UnrdfWorkerInterrupts(void);
 extern void UnrdfWorkerWait(long timeout_ms, uint32 wait_event);
@@ -27,4 +28,4 @@ extern int64 UnrdfReviveJob(int64 job);
 extern const char *UnrdfWaitJob(int64 job, int64 timeout_ms);
 extern void UnrdfJobEnded(int64 job);
 
-#endif							/* UNRDF_WORKER_H */
+#endif /* UNRDF_WORKER_H */

@@ -42,21 +42,18 @@ Datum
 unrdf_wait(PG_FUNCTION_ARGS)
 {
 	const char *outcome;
-	int64		timeout_ms = -1;
+	int64 timeout_ms = -1;
 
 	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("job must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("job must not be null")));
 	if (!PG_ARGISNULL(1))
 	{
-		Interval   *i = PG_GETARG_INTERVAL_P(1);
+		Interval *i = PG_GETARG_INTERVAL_P(1);
 
 		timeout_ms = i->time / 1000 + (i->day + i->month * INT64CONST(30)) * INT64CONST(86400000);
 		if (timeout_ms < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("timeout must not be negative")));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("timeout must not be negative")));
 	}
 	outcome = UnrdfWaitJob(PG_GETARG_INT64(0), timeout_ms);
 	if (outcome == NULL)
@@ -66,13 +63,22 @@ unrdf_wait(PG_FUNCTION_ARGS)
 
 enum
 {
-	W_PID, W_KIND, W_DATNAME, W_STATE, W_JOB, W_HANDLER, W_SINCE, W_JOBS, W_TRANSACTIONS, W_COLUMNS
+	W_PID,
+	W_KIND,
+	W_DATNAME,
+	W_STATE,
+	W_JOB,
+	W_HANDLER,
+	W_SINCE,
+	W_JOBS,
+	W_TRANSACTIONS,
+	W_COLUMNS
 };
 
 typedef struct Row
 {
-	Datum		values[W_COLUMNS];
-	bool		isnull[W_COLUMNS];
+	Datum values[W_COLUMNS];
+	bool isnull[W_COLUMNS];
 } Row;
 
 static void
@@ -85,14 +91,14 @@ set(Row *row, int column, Datum value)
 static void
 begin_row(Row *row, int pid, const char *kind, Oid dboid, const char *state, TimestampTz since)
 {
-	char	   *datname = OidIsValid(dboid) ? get_database_name(dboid) : NULL;
+	char *datname = OidIsValid(dboid) ? get_database_name(dboid) : NULL;
 
 	memset(row->isnull, true, sizeof(row->isnull));
 	set(row, W_PID, Int32GetDatum(pid));
 	set(row, W_KIND, CStringGetTextDatum(kind));
 	if (datname)
 	{
-		Name		name = palloc0(sizeof(NameData));
+		Name name = palloc0(sizeof(NameData));
 
 		namestrcpy(name, datname);
 		set(row, W_DATNAME, NameGetDatum(name));
@@ -110,7 +116,7 @@ put(ReturnSetInfo *rsinfo, Row *row)
 static void
 put_databases(ReturnSetInfo *rsinfo)
 {
-	Row			row;
+	Row row;
 
 	for (int i = 0; i < UNRDF_MAX_DATABASES; i++)
 	{
@@ -123,13 +129,15 @@ put_databases(ReturnSetInfo *rsinfo)
 			continue;
 		if (db.dispatcher_pid != 0)
 		{
-			begin_row(&row, db.dispatcher_pid, "dispatcher", db.dboid, "running", db.dispatcher_since);
+			begin_row(&row, db.dispatcher_pid, "dispatcher", db.dboid, "running",
+					  db.dispatcher_since);
 			set(&row, W_JOBS, Int64GetDatum((int64) pg_atomic_read_u64(&db.dispatched)));
 			put(rsinfo, &row);
 		}
 		if (db.integrator_pid != 0)
 		{
-			begin_row(&row, db.integrator_pid, "integrator", db.dboid, "running", db.integrator_since);
+			begin_row(&row, db.integrator_pid, "integrator", db.dboid, "running",
+					  db.integrator_since);
 			set(&row, W_JOBS, Int64GetDatum((int64) pg_atomic_read_u64(&db.integrated)));
 			put(rsinfo, &row);
 		}
@@ -140,13 +148,13 @@ static void
 put_executors(ReturnSetInfo *rsinfo)
 {
 	static const char *const states[] = {"free", "starting", "idle", "running", "done", "dead"};
-	Row			row;
+	Row row;
 
 	for (int i = 0; i < unrdf_executor_slots; i++)
 	{
-		UnrdfSlot  *slot = &UnrdfSlots[i];
+		UnrdfSlot *slot = &UnrdfSlots[i];
 		UnrdfSlotState state = UnrdfSlotGet(slot);
-		uint64		job = pg_atomic_read_u64(&slot->job);
+		uint64 job = pg_atomic_read_u64(&slot->job);
 
 		if (state == UNRDF_SLOT_FREE || state == UNRDF_SLOT_DEAD)
 			continue;
@@ -171,14 +179,15 @@ Datum
 unrdf_workers(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Row			row;
+	Row row;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (UnrdfShmem == NULL)
 		return (Datum) 0;
 	if (UnrdfShmem->launcher_pid != 0)
 	{
-		begin_row(&row, UnrdfShmem->launcher_pid, "launcher", InvalidOid, "running", UnrdfShmem->launcher_since);
+		begin_row(&row, UnrdfShmem->launcher_pid, "launcher", InvalidOid, "running",
+				  UnrdfShmem->launcher_since);
 		put(rsinfo, &row);
 	}
 	put_databases(rsinfo);
