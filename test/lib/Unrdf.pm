@@ -1,0 +1,210 @@
+# What the tests of whole clusters share: nodes with the extension preloaded, and the checks that hold for every ledger.
+package Unrdf;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+our @EXPORT = qw(
+  new_node install register_effect wait_for wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
+  start_after_crash sql_fails log_position log_since occurrences
+);
+
+# Settings of every node: what the tests of PostgreSQL set otherwise, and a pool that is small and quick to change.
+our $settings = q(
+shared_preload_libraries = 'unrdf'
+max_worker_processes = 32
+max_connections = 50
+restart_after_crash = on
+log_statement = none
+log_error_verbosity = verbose
+unrdf.max_executors = 6
+);
+
+# A node with the extension preloaded, initialized but not started. Options: conf, more lines of postgresql.conf; init, a
+# hash of options to PostgreSQL::Test::Cluster's init.
+sub new_node
+{
+	my ($name, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ], %{ $options{init} // {} });
+	$node->append_conf('postgresql.conf', $settings . ($options{conf} // ''));
+	return $node;
+}
+
+# Creates the extension in a database, and the table and handlers that the tests count effects with.
+sub install
+{
+	my ($node, $db) = @_;
+
+	$node->safe_psql($db, 'SET client_min_messages = warning; CREATE EXTENSION unrdf CASCADE');
+	register_effect($node, $db);
+	return;
+}
+
+# Handler "effect" leaves one row per run that committed. Its arguments: sleep, seconds; fail, in how many attempts it fails
+# first. Nothing keeps the table from having two rows for a job: the tests look for them.
+sub register_effect
+{
+	my ($node, $db) = @_;
+
+	$node->safe_psql($db, q(
+		CREATE TABLE effect (job bigint NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
+		CREATE FUNCTION effect(id bigint, args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+		BEGIN
+			INSERT INTO public.effect VALUES (id);
+			IF args ? 'sleep' THEN
+				PERFORM pg_sleep((args ->> 'sleep')::float8);
+			END IF;
+			IF (SELECT count(*) FROM unrdf.attempt WHERE job = id) < (args ->> 'fail')::int THEN
+				RAISE EXCEPTION 'as asked';
+			END IF;
+			RETURN '{"done": true}';
+		END
+		$$;
+		SELECT unrdf.register_handler('effect', 'effect(bigint, jsonb)', backoff => '50 ms');
+	));
+	return;
+}
+
+# Waits until a query says t. Dies where it does not, within $PG_TEST_TIMEOUT_DEFAULT.
+sub wait_for
+{
+	my ($node, $db, $query) = @_;
+
+	$node->poll_query_until($db, $query) or die "waited in vain for: $query";
+	return;
+}
+
+# Waits until a database has its dispatcher, its integrator and at least one executor that can run something.
+sub wait_for_workers
+{
+	my ($node, $db) = @_;
+
+	wait_for($node, $db, q(
+		SELECT count(*) FILTER (WHERE kind = 'dispatcher') = 1 AND count(*) FILTER (WHERE kind = 'integrator') = 1
+			AND count(*) FILTER (WHERE kind = 'executor' AND state <> 'starting') >= 1
+		FROM unrdf.stat_workers WHERE datname = current_database()));
+	return;
+}
+
+# The process id of a database's worker, of any where there are several; undef where there is none.
+sub worker_pid
+{
+	my ($node, $db, $kind) = @_;
+	my $pid = $node->safe_psql($db, qq(
+		SELECT pid FROM unrdf.stat_workers
+		WHERE kind = '$kind' AND pid <> 0 AND (kind = 'launcher' OR datname = current_database()) ORDER BY random() LIMIT 1));
+
+	return $pid eq '' ? undef : $pid;
+}
+
+# Signals a worker of a kind and waits until that process is gone.
+sub signal_worker
+{
+	my ($node, $db, $kind, $signal) = @_;
+	my $pid = worker_pid($node, $db, $kind) // die "there is no $kind";
+
+	kill($signal, $pid) == 1 or die "could not signal $kind $pid: $!";
+	wait_for($node, $db, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
+	return $pid;
+}
+
+# Waits until every job has ended and every receipt is in the log.
+sub drain
+{
+	my ($node, $db) = @_;
+
+	wait_for($node, $db, q(
+		SELECT NOT EXISTS (SELECT FROM unrdf.job AS j WHERE NOT EXISTS (SELECT FROM unrdf.receipt AS r WHERE r.id = j.id))
+			AND (SELECT size FROM unrdf.log_size()) = (SELECT count(*) FROM unrdf.receipt)));
+	return;
+}
+
+# Checks a drained ledger: a receipt for every job, all of them in the log once, and nothing wrong with any.
+sub assert_ledger
+{
+	my ($node, $db, $what) = @_;
+
+	is( $node->safe_psql($db, q(
+			SELECT (SELECT count(*) FROM unrdf.job AS j LEFT JOIN unrdf.receipt AS r ON r.id = j.id WHERE r.id IS NULL),
+				(SELECT count(*) FROM unrdf.receipt AS r LEFT JOIN unrdf.job AS j ON j.id = r.id
+					WHERE r.kind = 1 AND j.id IS NULL),
+				(SELECT count(*) - count(DISTINCT id) FROM unrdf.receipt),
+				(SELECT size FROM unrdf.log_size()) - (SELECT count(*) FROM unrdf.receipt))),
+		'0|0|0|0', "$what: every job has one receipt, the log has every receipt once");
+	is($node->safe_psql($db, 'SELECT receipt, reason FROM unrdf.verify_all()'), '', "$what: everything verifies");
+	return;
+}
+
+# Checks that handler "effect" had its effect once for every receipt that says ok, and for nothing else. Holds at any time.
+sub assert_effects
+{
+	my ($node, $db, $what) = @_;
+
+	is( $node->safe_psql($db, q(
+			WITH done AS (SELECT r.id FROM unrdf.receipt AS r WHERE r.kind = 1 AND r.outcome = 1 AND r.operation = 'effect')
+			SELECT (SELECT count(*) FROM done WHERE id NOT IN (SELECT job FROM effect)),
+				(SELECT count(*) FROM effect WHERE job NOT IN (SELECT id FROM done)),
+				(SELECT count(*) - count(DISTINCT job) FROM effect))),
+		'0|0|0', "$what: one effect for every receipt, and no other");
+	return;
+}
+
+# Starts a node whose postmaster was killed: the processes it leaves behind end when they notice.
+sub start_after_crash
+{
+	my ($node) = @_;
+	my $until = time() + $PostgreSQL::Test::Utils::timeout_default;
+
+	until ($node->start(fail_ok => 1))
+	{
+		die 'the server does not start again' if time() > $until;
+		usleep(20_000);
+	}
+	return;
+}
+
+# Checks that a statement fails with an SQLSTATE and with a message, or hint, like a pattern.
+sub sql_fails
+{
+	my ($node, $db, $sql, $sqlstate, $pattern, $what) = @_;
+	my ($status, $stdout, $stderr) = $node->psql($db, "\\set VERBOSITY verbose\n$sql");
+
+	ok($status != 0 && $stderr =~ /ERROR:  \Q$sqlstate\E: / && $stderr =~ $pattern, $what)
+	  or diag("status $status, stderr: $stderr");
+	return;
+}
+
+# The server log's length, to be given to log_since.
+sub log_position
+{
+	my ($node) = @_;
+
+	return -s $node->logfile;
+}
+
+# What the server log says from a position on.
+sub log_since
+{
+	my ($node, $position) = @_;
+
+	return slurp_file($node->logfile, $position);
+}
+
+# How often a pattern occurs in a text.
+sub occurrences
+{
+	my ($text, $pattern) = @_;
+	my @found = $text =~ /$pattern/g;
+
+	return scalar @found;
+}
+
+1;

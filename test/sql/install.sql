@@ -1,0 +1,87 @@
+-- What CREATE EXTENSION brings, as a snapshot: a difference here is a change of the public interface.
+
+-- The extension's functions
+SELECT p.oid::regprocedure AS function, pg_get_function_result(p.oid) AS result,
+	p.provolatile AS v, p.proparallel AS p, p.proisstrict AS strict, p.prosecdef AS definer
+FROM pg_depend AS d JOIN pg_proc AS p ON p.oid = d.objid
+WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass
+	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'unrdf')
+ORDER BY p.oid::regprocedure::text COLLATE "C";
+
+-- Its tables, views, sequences and indexes
+SELECT c.oid::regclass AS relation, c.relkind AS kind,
+	(SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
+		FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+FROM pg_class AS c
+WHERE c.relnamespace = 'unrdf'::regnamespace AND c.relkind <> 'c'
+ORDER BY c.relkind, c.oid::regclass::text COLLATE "C";
+
+-- Members without a comment: triggers' row types and what belongs to a table aside, none
+SELECT pg_describe_object(d.classid, d.objid, d.objsubid) AS uncommented
+FROM pg_depend AS d
+WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'unrdf')
+	AND d.deptype = 'e' AND d.classid IN ('pg_proc'::regclass, 'pg_class'::regclass)
+	AND obj_description(d.objid, d.classid::regclass::name) IS NULL
+	AND NOT EXISTS (SELECT FROM pg_depend AS o
+		WHERE o.classid = d.classid AND o.objid = d.objid AND o.deptype IN ('a', 'i') AND o.refclassid = 'pg_class'::regclass)
+ORDER BY 1;
+
+-- Functions written in SQL or PL/pgSQL that do not fix their search_path: none
+SELECT p.oid::regprocedure AS unsafe
+FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
+WHERE p.pronamespace = 'unrdf'::regnamespace AND l.lanname IN ('sql', 'plpgsql')
+	AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false);
+
+-- Functions that every role may execute: they read nothing
+SELECT p.oid::regprocedure AS public_function
+FROM pg_proc AS p
+WHERE p.pronamespace = 'unrdf'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE')
+ORDER BY 1;
+SELECT p.oid::regprocedure AS public_and_not_immutable
+FROM pg_proc AS p
+WHERE p.pronamespace = 'unrdf'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE') AND p.provolatile <> 'i';
+
+-- Relations on which every role may do anything, and the schema itself: none
+SELECT c.oid::regclass AS public_relation
+FROM pg_class AS c
+WHERE c.relnamespace = 'unrdf'::regnamespace AND c.relkind IN ('r', 'v', 'S')
+	AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege('public', c.oid, 'USAGE, SELECT, UPDATE')
+		ELSE has_table_privilege('public', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') END;
+SELECT has_schema_privilege('public', 'unrdf', 'USAGE') AS usage, has_schema_privilege('public', 'unrdf', 'CREATE') AS "create";
+
+-- What the three kinds of access give
+CREATE ROLE regress_unrdf_producer;
+CREATE ROLE regress_unrdf_operator;
+CREATE ROLE regress_unrdf_auditor;
+SELECT unrdf.grant_access('regress_unrdf_producer', 'producer');
+SELECT unrdf.grant_access('regress_unrdf_operator', 'operator');
+SELECT unrdf.grant_access('regress_unrdf_auditor', 'auditor');
+SELECT unrdf.grant_access('regress_unrdf_auditor', 'king');
+SELECT p.proname AS function,
+	has_function_privilege('public', p.oid, 'EXECUTE') AS public,
+	has_function_privilege('regress_unrdf_producer', p.oid, 'EXECUTE') AS producer,
+	has_function_privilege('regress_unrdf_operator', p.oid, 'EXECUTE') AS operator,
+	has_function_privilege('regress_unrdf_auditor', p.oid, 'EXECUTE') AS auditor
+FROM pg_proc AS p WHERE p.pronamespace = 'unrdf'::regnamespace ORDER BY 1;
+SELECT c.relname AS relation, r.rolname AS role, string_agg(p.privilege, ' ' ORDER BY p.privilege) AS privileges
+FROM pg_class AS c, pg_roles AS r,
+	unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p (privilege)
+WHERE c.relnamespace = 'unrdf'::regnamespace AND c.relkind IN ('r', 'v')
+	AND r.rolname LIKE 'regress\_unrdf\_%' AND has_table_privilege(r.oid, c.oid, p.privilege)
+GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- Nobody else gets in, and grant_access itself is not to be had
+SET ROLE regress_unrdf_producer;
+SELECT count(*) FROM unrdf.job;
+SELECT count(*) FROM unrdf.receipt;
+SELECT unrdf.pause_queue('default');
+SELECT unrdf.integrate();
+SELECT unrdf.grant_access('regress_unrdf_producer', 'operator');
+RESET ROLE;
+SET ROLE regress_unrdf_auditor;
+SELECT count(*) FROM unrdf.jobs;
+SELECT unrdf.enqueue('anything');
+RESET ROLE;
+
+DROP OWNED BY regress_unrdf_producer, regress_unrdf_operator, regress_unrdf_auditor;
+DROP ROLE regress_unrdf_producer, regress_unrdf_operator, regress_unrdf_auditor;
