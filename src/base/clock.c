@@ -3,7 +3,9 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "datatype/timestamp.h"
 
@@ -36,12 +38,30 @@ UnrdfMillisUntil(TimestampTz t, long most)
 	return (long) ((t - now + 999) / 1000);
 }
 
-/* UnrdfCpuMicros returns the processor time this process has used, in microseconds. */
+/*
+ * UnrdfBusyMicros returns the microseconds that this process has spent on a processor or waiting for one, so that the rest
+ * of a span is what it slept. Where the kernel does not say, only the time on a processor.
+ */
 int64
-UnrdfCpuMicros(void)
+UnrdfBusyMicros(void)
 {
+	static int fd = -2;
+	char text[64];
+	ssize_t n = -1;
+	uint64 ran;
+	uint64 queued;
 	struct timespec t;
 
+	if (fd == -2)
+		fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		n = pread(fd, text, sizeof(text) - 1, 0);
+	if (n > 0)
+	{
+		text[n] = '\0';
+		if (sscanf(text, UINT64_FORMAT " " UINT64_FORMAT, &ran, &queued) == 2)
+			return (int64) ((ran + queued) / 1000);
+	}
 	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) != 0)
 		return 0;
 	return (int64) t.tv_sec * 1000000 + t.tv_nsec / 1000;

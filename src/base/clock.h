@@ -7,7 +7,7 @@
 
 extern TimestampTz UnrdfNow(void);
 extern int64 UnrdfUnixMicros(TimestampTz t);
-extern int64 UnrdfCpuMicros(void);
+extern int64 UnrdfBusyMicros(void);
 extern long UnrdfMillisUntil(TimestampTz t, long most);
 
 #endif /* UNRDF_CLOCK_H */

@@ -1,12 +1,43 @@
 /*
  * plan.c: saved plans. The texts are constants of their callers; nothing is ever pasted into them.
+ *
+ * Callers of the SQL functions have no rights on our tables, so plans run as the tables' owner, as those of foreign keys
+ * do. CURRENT_USER in a plan is therefore that owner: who calls goes in as an argument. An error leaves the switch to the
+ * (sub)transaction's abort, which undoes it.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
+#include "base/catalog.h"
 #include "base/plan.h"
+
+typedef struct Caller
+{
+	Oid user;
+	int security;
+} Caller;
+
+static Caller
+become_owner(void)
+{
+	Oid job = UnrdfRelid(UNRDF_JOB);
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(job));
+	Caller caller;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", job);
+	GetUserIdAndSecContext(&caller.user, &caller.security);
+	SetUserIdAndSecContext(((Form_pg_class) GETSTRUCT(tuple))->relowner,
+						   caller.security | SECURITY_LOCAL_USERID_CHANGE);
+	ReleaseSysCache(tuple);
+	return caller;
+}
 
 static SPIPlanPtr
 prepared(UnrdfPlan *plan)
@@ -24,8 +55,9 @@ prepared(UnrdfPlan *plan)
 }
 
 static uint64
-checked(UnrdfPlan *plan, int rc)
+finish(UnrdfPlan *plan, int rc, Caller caller)
 {
+	SetUserIdAndSecContext(caller.user, caller.security);
 	if (rc < 0)
 		elog(ERROR, "could not execute \"%s\": %s", plan->sql, SPI_result_code_string(rc));
 	return SPI_processed;
@@ -38,15 +70,21 @@ checked(UnrdfPlan *plan, int rc)
 uint64
 UnrdfExecute(UnrdfPlan *plan, Datum *values, const char *nulls, bool read_only)
 {
-	return checked(plan, SPI_execute_plan(prepared(plan), values, nulls, read_only, 0));
+	Caller caller = become_owner();
+	int rc = SPI_execute_plan(prepared(plan), values, nulls, read_only, 0);
+
+	return finish(plan, rc, caller);
 }
 
 /* UnrdfExecuteLatest runs a query under the newest snapshot, also where the transaction keeps an older one. */
 uint64
 UnrdfExecuteLatest(UnrdfPlan *plan, Datum *values, const char *nulls)
 {
-	return checked(plan, SPI_execute_snapshot(prepared(plan), values, nulls, GetLatestSnapshot(),
-											  InvalidSnapshot, true, false, 0));
+	Caller caller = become_owner();
+	int rc = SPI_execute_snapshot(prepared(plan), values, nulls, GetLatestSnapshot(),
+								  InvalidSnapshot, true, false, 0);
+
+	return finish(plan, rc, caller);
 }
 
 /* UnrdfResult returns a value of the last UnrdfExecute; row and column count from 0. */

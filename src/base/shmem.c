@@ -94,7 +94,6 @@ init_shared(void *block)
 
 		pg_atomic_init_u32(&db->epoch, 0);
 		pg_atomic_init_u32(&db->config, 0);
-		pg_atomic_init_u32(&db->restoring, 0);
 		pg_atomic_init_u64(&db->integrated, 0);
 		pg_atomic_init_u64(&db->dispatched, 0);
 		for (int j = 0; j < UNRDF_LANE_BITS / 64; j++)

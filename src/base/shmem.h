@@ -27,7 +27,6 @@ typedef struct UnrdfDatabase
 	TimestampTz integrator_since;
 	pg_atomic_uint32 epoch;      /* 0: no work in this epoch yet */
 	pg_atomic_uint32 config;     /* counts changes of queues and handlers */
-	pg_atomic_uint32 restoring;  /* a dump is being loaded */
 	pg_atomic_uint64 integrated; /* leaves integrated since the server's start */
 	pg_atomic_uint64 dispatched;
 	pg_atomic_uint64

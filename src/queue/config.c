@@ -42,22 +42,22 @@ static UnrdfPlan read_queue = {
 	1,
 	{INT4OID}};
 static UnrdfPlan set_limit = {
-	"INSERT INTO unrdf.queue_state (queue, max_running, changed_by) VALUES ($1, $2, CURRENT_USER::pg_catalog.regrole)",
-	2,
-	{INT4OID, INT4OID}};
+	"INSERT INTO unrdf.queue_state (queue, max_running, changed_by) VALUES ($1, $2, $3)",
+	3,
+	{INT4OID, INT4OID, REGROLEOID}};
 static UnrdfPlan set_paused = {
-	"INSERT INTO unrdf.queue_state AS s (queue, paused, changed_by) VALUES ($1, $2, CURRENT_USER::pg_catalog.regrole)"
+	"INSERT INTO unrdf.queue_state AS s (queue, paused, changed_by) VALUES ($1, $2, $3)"
 	" ON CONFLICT (queue) DO UPDATE SET paused = EXCLUDED.paused, changed_by = EXCLUDED.changed_by,"
 	" changed_at = pg_catalog.now()",
-	2,
-	{INT4OID, BOOLOID}};
+	3,
+	{INT4OID, BOOLOID, REGROLEOID}};
 static UnrdfPlan upsert_handler = {
 	"INSERT INTO unrdf.handler AS h (name, function, owner, max_attempts, timeout_ms, backoff_ms, backoff_cap_ms,"
 	" own_transaction) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 	" ON CONFLICT (name) DO UPDATE SET function = EXCLUDED.function, max_attempts = EXCLUDED.max_attempts,"
 	" timeout_ms = EXCLUDED.timeout_ms, backoff_ms = EXCLUDED.backoff_ms, backoff_cap_ms = EXCLUDED.backoff_cap_ms,"
 	" own_transaction = EXCLUDED.own_transaction, changed_at = pg_catalog.now()"
-	" WHERE pg_catalog.pg_has_role(h.owner::pg_catalog.oid, 'USAGE') RETURNING id",
+	" WHERE pg_catalog.pg_has_role($3, h.owner, 'USAGE') RETURNING id",
 	8,
 	{TEXTOID, REGPROCEDUREOID, REGROLEOID, INT4OID, INT4OID, INT4OID, INT4OID, BOOLOID}};
 #define HANDLER_COLUMNS                                                                       \
@@ -150,7 +150,7 @@ check_name(text *name, const char *what)
 void
 UnrdfCreateQueue(text *name, int32 max_running)
 {
-	Datum values[2];
+	Datum values[3];
 	bool isnull;
 
 	check_name(name, "queue");
@@ -165,6 +165,7 @@ UnrdfCreateQueue(text *name, int32 max_running)
 	{
 		values[0] = UnrdfResult(0, 0, &isnull);
 		values[1] = Int32GetDatum(max_running);
+		values[2] = ObjectIdGetDatum(GetUserId());
 		UnrdfExecute(&set_limit, values, NULL, false);
 	}
 	SPI_finish();
@@ -175,11 +176,12 @@ UnrdfCreateQueue(text *name, int32 max_running)
 void
 UnrdfPauseQueue(text *name, bool paused)
 {
-	Datum values[2];
+	Datum values[3];
 
 	PreventCommandIfReadOnly(paused ? "unrdf.pause_queue()" : "unrdf.resume_queue()");
 	values[0] = Int32GetDatum(UnrdfQueueId(name));
 	values[1] = BoolGetDatum(paused);
+	values[2] = ObjectIdGetDatum(GetUserId());
 	SPI_connect();
 	UnrdfExecute(&set_paused, values, NULL, false);
 	SPI_finish();

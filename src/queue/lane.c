@@ -289,6 +289,13 @@ open_for(const UnrdfLaneQueue *queue)
 	return !queue->paused && (queue->max_running == 0 || queue->running < queue->max_running);
 }
 
+/* UnrdfEntryIsOpen tells whether an entry is READY and its queue lets it run. */
+bool
+UnrdfEntryIsOpen(const UnrdfEntry *entry)
+{
+	return entry->place == UNRDF_READY && open_for(entry->lane->queue);
+}
+
 /* UnrdfEntryPeek returns the entry that is next, or NULL. */
 UnrdfEntry *
 UnrdfEntryPeek(UnrdfLaneSet *set)

@@ -56,6 +56,7 @@ struct UnrdfLane
 	UnrdfFollower follower;
 	dlist_head ready;
 	int nready;
+	bool behind; /* had no room when there was something to read */
 };
 
 extern UnrdfLaneSet *UnrdfLaneSetCreate(MemoryContext context, Size memory);
@@ -68,6 +69,7 @@ extern UnrdfEntry *UnrdfEntryAdd(UnrdfLaneSet *set, UnrdfLane *lane, int64 job);
 extern void UnrdfEntryPut(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz now);
 extern UnrdfEntry *UnrdfEntryTake(UnrdfLaneSet *set);
 extern UnrdfEntry *UnrdfEntryPeek(UnrdfLaneSet *set);
+extern bool UnrdfEntryIsOpen(const UnrdfEntry *entry);
 extern void UnrdfEntryOut(UnrdfLaneSet *set, UnrdfEntry *entry);
 extern void UnrdfEntryBack(UnrdfLaneSet *set, UnrdfEntry *entry);
 extern void UnrdfEntryDelay(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz due, TimestampTz now);

@@ -9,7 +9,8 @@
  * job is handed out twice while its executor lives. A lane's first reading meets jobs of all times; those that have a
  * receipt are left out and those with failed attempts go on from there.
  *
- * Jobs that ran when the server crashed are suspects (crash.c): one at a time and nothing beside it.
+ * Jobs that ran when the server crashed are suspects (crash.c). They are made known before any other job, and as long as one
+ * of them could run, it runs alone or nothing runs.
  */
 #include "postgres.h"
 
@@ -212,8 +213,6 @@ admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 	(void) handler_stat(d, handler);
 	if (d->probing)
 		go_on_from_attempts(d, entry);
-	if (d->nsuspects > 0)
-		mark_suspect(d, entry);
 	UnrdfEntryPut(d->lanes, entry, UnrdfNow());
 }
 
@@ -222,6 +221,7 @@ read_lane(Dispatcher *d, UnrdfLane *lane)
 {
 	int room = Min(READ_MOST, UnrdfLaneRoom(d->lanes, lane));
 
+	lane->behind = room == 0;
 	if (room == 0)
 		return;
 	d->lane = lane;
@@ -281,7 +281,7 @@ read_lanes(Dispatcher *d, const uint64 *hints, bool sweep)
 				lane = UnrdfLaneGet(d->lanes, queue, p);
 				UnrdfLaneSetMemory(d->lanes, unrdf_dispatcher_memory * (Size) 1024);
 			}
-			if (lane && (wanted || lane->follower.reading))
+			if (lane && (wanted || lane->behind || lane->follower.reading))
 				read_lane(d, lane);
 		}
 	}
@@ -298,9 +298,13 @@ lane_waits(Dispatcher *d)
 		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
 
 		for (int p = 0; p < UNRDF_PRIORITIES; p++)
-			if (queue->lanes[p] && queue->lanes[p]->follower.reading &&
-				UnrdfLaneRoom(d->lanes, queue->lanes[p]) > 0)
+		{
+			UnrdfLane *lane = queue->lanes[p];
+
+			if (lane && (lane->behind || lane->follower.reading) &&
+				UnrdfLaneRoom(d->lanes, lane) > 0)
 				return true;
+		}
 	}
 	return false;
 }
@@ -507,7 +511,8 @@ take_results(Dispatcher *d)
 
 		if (state != UNRDF_SLOT_DONE && state != UNRDF_SLOT_DEAD)
 			continue;
-		cpu = slot->wall_micros > 0 ? Min(1.0, slot->cpu_micros / (double) slot->wall_micros) : 1.0;
+		cpu =
+			slot->wall_micros > 0 ? Min(1.0, slot->busy_micros / (double) slot->wall_micros) : 1.0;
 		for (int t = slot->ntasks - 1; t >= 0; t--)
 			take_result(d, &slot->tasks[t], state == UNRDF_SLOT_DEAD && t == slot->running);
 		average(d, cpu);
@@ -526,8 +531,8 @@ take_results(Dispatcher *d)
 static bool
 goes_alone(const UnrdfEntry *entry, const HandlerStat *h)
 {
-	return entry->kind != UNRDF_TASK_RUN || entry->suspect || h == NULL || !h->measured ||
-		   h->own_transaction || h->failures > 0;
+	return entry->kind != UNRDF_TASK_RUN || h == NULL || !h->measured || h->own_transaction ||
+		   h->failures > 0;
 }
 
 static void
@@ -559,13 +564,6 @@ fill(Dispatcher *d, UnrdfSlot *slot, int most)
 
 		if (slot->ntasks > 0 && (single || total + h->micros > unrdf_group_time))
 			break;
-		if (entry->suspect)
-		{
-			if (d->pool.busy > 0)
-				break;
-			pg_atomic_write_u32(&slot->alone, 1);
-			d->trial = true;
-		}
 		UnrdfEntryTake(d->lanes);
 		put_task(slot, entry);
 		if (single)
@@ -575,8 +573,59 @@ fill(Dispatcher *d, UnrdfSlot *slot, int most)
 }
 
 static void
+assign(Dispatcher *d, UnrdfSlot *slot)
+{
+	pg_atomic_fetch_add_u64(&d->db->dispatched, slot->ntasks);
+	d->pool.idle--;
+	d->pool.busy++;
+	/* where that fails the executor has just died, and its tasks are taken back as those of a dead one */
+	(void) UnrdfSlotSet(slot, UNRDF_SLOT_IDLE, UNRDF_SLOT_ASSIGNED);
+	UnrdfSetLatch(&slot->latch);
+}
+
+/* Returns a suspect that could run now, or NULL. */
+static UnrdfEntry *
+ready_suspect(Dispatcher *d)
+{
+	for (int i = 0; i < d->nsuspects; i++)
+	{
+		UnrdfEntry *entry = UnrdfEntryFind(d->lanes, d->suspects[i].job);
+
+		if (entry && entry->suspect && UnrdfEntryIsOpen(entry))
+			return entry;
+	}
+	return NULL;
+}
+
+/* Runs a suspect when nothing else does. */
+static void
+hold_trial(Dispatcher *d, UnrdfEntry *entry)
+{
+	for (int i = 0; i < d->pool.n && d->pool.busy == 0 && !d->trial; i++)
+	{
+		UnrdfSlot *slot = &UnrdfSlots[d->pool.slots[i]];
+
+		if (UnrdfSlotGet(slot) != UNRDF_SLOT_IDLE || pg_atomic_read_u32(&slot->stop))
+			continue;
+		slot->ntasks = 0;
+		UnrdfEntryOut(d->lanes, entry);
+		put_task(slot, entry);
+		pg_atomic_write_u32(&slot->alone, 1);
+		d->trial = true;
+		assign(d, slot);
+	}
+}
+
+static void
 hand_out(Dispatcher *d)
 {
+	UnrdfEntry *suspect = ready_suspect(d);
+
+	if (suspect)
+	{
+		hold_trial(d, suspect);
+		return;
+	}
 	for (int i = 0; i < d->pool.n && !d->trial; i++)
 	{
 		UnrdfSlot *slot = &UnrdfSlots[d->pool.slots[i]];
@@ -589,11 +638,7 @@ hand_out(Dispatcher *d)
 		fill(d, slot, Min(UNRDF_TASKS, Max(1, ready / Max(1, d->pool.idle))));
 		if (slot->ntasks == 0)
 			return;
-		pg_atomic_fetch_add_u64(&d->db->dispatched, slot->ntasks);
-		d->pool.idle--;
-		d->pool.busy++;
-		UnrdfSlotSet(slot, UNRDF_SLOT_IDLE, UNRDF_SLOT_ASSIGNED);
-		UnrdfSetLatch(&slot->latch);
+		assign(d, slot);
 	}
 }
 
@@ -656,7 +701,7 @@ keep_integrator(Dispatcher *d)
 	}
 }
 
-/* Makes known what executors have in hand from an earlier dispatcher. */
+/* Makes known what executors have in hand from an earlier dispatcher, and the suspects. */
 static void
 adopt(Dispatcher *d)
 {
@@ -678,6 +723,15 @@ adopt(Dispatcher *d)
 			if (entry)
 				entry->lane->queue->running++;
 		}
+	}
+	for (int i = 0; i < d->nsuspects; i++)
+	{
+		UnrdfEntry *entry = load_entry(d, d->suspects[i].job);
+
+		if (entry == NULL)
+			continue;
+		mark_suspect(d, entry);
+		UnrdfEntryPut(d->lanes, entry, UnrdfNow());
 	}
 	end_loading(d);
 	UnrdfXactCommit();

@@ -53,9 +53,9 @@
 #include "worker/slot.h"
 #include "worker/worker.h"
 
-#define GROUP_LOCK_TIMEOUT 10 /* ms */
-#define TIMEOUT_REPEAT 1000   /* ms */
-#define TIMEOUT_PATIENCE 5    /* repeats before the process ends */
+#define GROUP_LOCK_TIMEOUT 200 /* ms; far above what extending a table takes */
+#define TIMEOUT_REPEAT 1000    /* ms */
+#define TIMEOUT_PATIENCE 5     /* repeats before the process ends */
 
 /* A handler's function, looked up once per transaction. */
 typedef struct Call
@@ -466,7 +466,7 @@ run_task(UnrdfSlot *slot, UnrdfTask *task)
 static void
 run_tasks(UnrdfSlot *slot)
 {
-	int64 cpu = UnrdfCpuMicros();
+	int64 cpu = UnrdfBusyMicros();
 	TimestampTz started = UnrdfNow();
 	int ended = 0;
 
@@ -480,7 +480,7 @@ run_tasks(UnrdfSlot *slot)
 	for (int i = 0; i < slot->ntasks; i++)
 		ended += slot->tasks[i].result == UNRDF_TASK_ENDED;
 	pg_atomic_fetch_add_u64(&slot->jobs, ended);
-	slot->cpu_micros = UnrdfCpuMicros() - cpu;
+	slot->busy_micros = UnrdfBusyMicros() - cpu;
 	slot->wall_micros = UnrdfNow() - started;
 }
 

@@ -67,8 +67,8 @@ typedef struct UnrdfSlot
 	pg_atomic_uint64 transactions;
 	int32
 		ntasks; /* the rest: written before ASSIGNED by the dispatcher, before DONE by the executor */
-	int32 running;    /* index of the task being run singly, or -1 */
-	int64 cpu_micros; /* of the last set of tasks */
+	int32 running;     /* index of the task being run singly, or -1 */
+	int64 busy_micros; /* of the last set of tasks */
 	int64 wall_micros;
 	UnrdfTask tasks[UNRDF_TASKS];
 } UnrdfSlot;
