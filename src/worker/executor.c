@@ -242,6 +242,8 @@ call_handler(Run *run, Call *call, UnrdfJob *job)
 		enable_timeout_every(user_timeout, TimestampTzPlusMilliseconds(UnrdfNow(), timeout),
 							 TIMEOUT_REPEAT);
 	UnrdfBecome(job->owner, &before);
+	/* a restricted operation may not defer, so what is INITIALLY DEFERRED has to be immediate beforehand */
+	UnrdfFireDeferredTriggers();
 	value = FunctionCallInvoke(fcinfo);
 	UnrdfFireDeferredTriggers();
 	UnrdfRestore(&before);
