@@ -11,6 +11,9 @@
 
 #include "base/xact.h"
 
+/* the server takes statistics of a process once a second; what came since the last time waits here */
+static bool unflushed = false;
+
 /* UnrdfXactBegin starts a transaction with an active snapshot and shows activity in pg_stat_activity. */
 void
 UnrdfXactBegin(const char *activity)
@@ -29,7 +32,7 @@ UnrdfXactCommit(void)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	debug_query_string = NULL;
-	pgstat_report_stat(false);
+	unflushed = pgstat_report_stat(false) > 0;
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
@@ -41,8 +44,23 @@ UnrdfXactAbort(void)
 	AbortOutOfAnyTransaction();
 	RESUME_INTERRUPTS();
 	debug_query_string = NULL;
-	pgstat_report_stat(false);
+	unflushed = pgstat_report_stat(false) > 0;
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/*
+ * UnrdfStatsUnflushed tells whether statistics wait to be reported, and reports them where flush is true: for a process
+ * that goes idle. Autovacuum depends on them.
+ */
+bool
+UnrdfStatsUnflushed(bool flush)
+{
+	if (unflushed && flush)
+	{
+		pgstat_report_stat(true);
+		unflushed = false;
+	}
+	return unflushed;
 }
 
 /* UnrdfFreshSnapshot makes what the current transaction wrote, and what others committed, visible from here on. */

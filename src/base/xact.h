@@ -6,6 +6,7 @@
 extern void UnrdfXactBegin(const char *activity);
 extern void UnrdfXactCommit(void);
 extern void UnrdfXactAbort(void);
+extern bool UnrdfStatsUnflushed(bool flush);
 extern void UnrdfFreshSnapshot(void);
 
 #endif /* UNRDF_XACT_H */

@@ -223,6 +223,18 @@ find_call(Run *run, const UnrdfJob *job)
 	return call;
 }
 
+/*
+ * A restricted operation refuses temporary relations only. Functions and types would stay in pg_temp, which other owners'
+ * jobs may have in front of their search_path.
+ */
+static void
+refuse_temporary_objects(void)
+{
+	if (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("a handler cannot create temporary objects")));
+}
+
 /* Calls the handler as the job's owner. Its result, if any, is copied to the run's context. */
 static Jsonb *
 call_handler(Run *run, Call *call, UnrdfJob *job)
@@ -246,6 +258,7 @@ call_handler(Run *run, Call *call, UnrdfJob *job)
 	UnrdfFireDeferredTriggers();
 	value = FunctionCallInvoke(fcinfo);
 	UnrdfFireDeferredTriggers();
+	refuse_temporary_objects();
 	UnrdfRestore(&before);
 	if (timeout > 0)
 		disable_timeout(user_timeout, false);

@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/guc.h"
 #include "base/shmem.h"
 #include "base/xact.h"
 #include "worker/slot.h"
@@ -182,6 +183,35 @@ start(Launcher *l, Seen *seen)
 	l->warned = true;
 }
 
+static bool
+is_present(const Launcher *l, Oid dboid)
+{
+	for (int i = 0; i < l->nseen; i++)
+		if (l->seen[i].dboid == dboid)
+			return l->seen[i].present;
+	return false;
+}
+
+/*
+ * Takes back what databases have left that were dropped, or that lost the extension: their entries, and slots of dead
+ * executors, which a dispatcher would have freed.
+ */
+static void
+clean_up(const Launcher *l)
+{
+	for (int i = 0; i < UNRDF_MAX_DATABASES; i++)
+	{
+		UnrdfDatabase *db = &UnrdfShmem->databases[i];
+
+		if (db->dboid != InvalidOid && !is_present(l, db->dboid))
+			release_entry(db);
+	}
+	for (int i = 0; i < unrdf_executor_slots; i++)
+		if (UnrdfSlotGet(&UnrdfSlots[i]) == UNRDF_SLOT_DEAD &&
+			entry_of(UnrdfSlots[i].dboid, false) == NULL)
+			(void) UnrdfSlotSet(&UnrdfSlots[i], UNRDF_SLOT_DEAD, UNRDF_SLOT_FREE);
+}
+
 static void
 step(Launcher *l)
 {
@@ -202,6 +232,7 @@ step(Launcher *l)
 		start(l, seen);
 	}
 	l->installs = installs;
+	clean_up(l);
 }
 
 /* UnrdfLauncherMain is the entry point of the launcher. */

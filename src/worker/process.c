@@ -12,7 +12,10 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 
+#include "base/xact.h"
 #include "worker/worker.h"
+
+#define STATS_DELAY 500 /* ms */
 
 /*
  * UnrdfStartWorker registers a dynamic worker that is not restarted by the postmaster; the caller's latch is set when its
@@ -70,15 +73,22 @@ UnrdfWorkerInterrupts(void)
 	}
 }
 
-/* UnrdfWorkerWait sleeps until the latch is set or timeout_ms have passed; -1 means no time-out. */
+/*
+ * UnrdfWorkerWait sleeps until the latch is set or timeout_ms have passed (-1: no time-out), or a little while has passed
+ * and statistics had to be reported.
+ */
 void
 UnrdfWorkerWait(long timeout_ms, uint32 wait_event)
 {
 	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	bool stats = UnrdfStatsUnflushed(false);
 
+	if (stats && (timeout_ms < 0 || timeout_ms > STATS_DELAY))
+		timeout_ms = STATS_DELAY;
 	if (timeout_ms >= 0)
 		events |= WL_TIMEOUT;
-	(void) WaitLatch(MyLatch, events, timeout_ms, wait_event);
+	if ((WaitLatch(MyLatch, events, timeout_ms, wait_event) & WL_TIMEOUT) && stats)
+		(void) UnrdfStatsUnflushed(true);
 	ResetLatch(MyLatch);
 	UnrdfWorkerInterrupts();
 }

@@ -20,14 +20,15 @@ async function made(party, db, table, n) {
 	return value(db, 'SELECT sum(n_tup_upd + n_tup_del)::int FROM pg_stat_user_tables WHERE schemaname = $1', [party.schema]);
 }
 
-async function after(party, db, jobs, table) {
-	await party.fillAndDrain(db, jobs);
-	return { left: await dead(party, db) / jobs * n, made: await made(party, db, table, jobs) / jobs * n };
-}
-
 export const run = ({ measure }) => withSettings({ autovacuum: 'off' }, async () => {
-	await measure('unrdf', () => withDatabase(unrdf, db => after(unrdf, db, n, 'unrdf.receipt')));
-	await measure('graphile', () => withDatabase(graphile, db => after(graphile, db, peerN, 'graphile_worker._private_jobs')));
+	const after = (party, jobs, table) => measure(party.name, () => withDatabase(party, async db => {
+		await party.fillAndDrain(db, jobs);
+		await measure(`${party.name} left`, async () => await dead(party, db) / jobs * n);
+		await measure(`${party.name} made`, async () => await made(party, db, table, jobs) / jobs * n);
+		return jobs;
+	}));
+	await after(unrdf, n, 'unrdf.receipt');
+	await after(graphile, peerN, 'graphile_worker._private_jobs');
 });
 
 const scaled = `graphile-worker, fast settings, ${peerN.toLocaleString('en')} jobs scaled to ${n.toLocaleString('en')}`;
