@@ -224,8 +224,8 @@ find_call(Run *run, const UnrdfJob *job)
 }
 
 /*
- * A restricted operation refuses temporary relations only. Functions and types would stay in pg_temp, which other owners'
- * jobs may have in front of their search_path.
+ * A restricted operation refuses temporary relations, and types only in newer minor releases. Whatever else there is
+ * would stay in pg_temp, which other owners' jobs may have in front of their search_path.
  */
 static void
 refuse_temporary_objects(void)

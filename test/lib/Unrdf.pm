@@ -12,7 +12,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_node install register_effect wait_for wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
-  start_after_crash sql_fails log_position log_since occurrences
+  crash_and_start sql_fails log_position log_since occurrences
 );
 
 # Settings of every node: what the tests of PostgreSQL set otherwise, and a pool that is small and quick to change.
@@ -157,13 +157,16 @@ sub assert_effects
 	return;
 }
 
-# Starts a node whose postmaster was killed: the processes it leaves behind end when they notice.
-sub start_after_crash
+# Kills a node's postmaster with SIGKILL and starts the node again, which succeeds once the processes left behind have
+# noticed and ended.
+sub crash_and_start
 {
 	my ($node) = @_;
 	my $until = time() + $PostgreSQL::Test::Utils::timeout_default;
+	my ($pid) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
 
-	until ($node->start(fail_ok => 1))
+	$node->kill9;
+	until (!kill(0, $pid) && $node->start(fail_ok => 1))
 	{
 		die 'the server does not start again' if time() > $until;
 		usleep(20_000);

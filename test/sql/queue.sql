@@ -139,8 +139,6 @@ SELECT count(unrdf.wait(id)) FROM ordered;
 SELECT string_agg(what, ' ' ORDER BY n) FROM q.done;
 
 -- max_running 1: no two of its jobs at the same time, though there are more executors
-CREATE TABLE q.overlap (most int);
-INSERT INTO q.overlap VALUES (0);
 CREATE FUNCTION q.count_running(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	IF NOT pg_try_advisory_lock(7700) THEN

@@ -25,17 +25,18 @@ $node->start;
 install($node, 'postgres');
 
 # Every line that psql prints is an id whose transaction was committed. Some of the jobs fail at first, some sleep, some
-# are delayed, some are cancelled at once; those of the transaction rolled back must leave nothing.
+# are delayed, some are cancelled at once; those of the transaction rolled back must leave nothing. A client waits for the
+# last of them, so that there are never more than a few rounds' jobs.
 my $round = q(
 SELECT unrdf.enqueue('effect') FROM generate_series(1, 3);
 SELECT unrdf.enqueue('effect');
 SELECT unrdf.enqueue('effect', '{"fail": 1}');
 SELECT unrdf.enqueue('effect', '{"sleep": 0.05}');
-SELECT unrdf.enqueue('effect', '{"sleep": 0.3, "urgent": true}', priority => 0);
+SELECT unrdf.enqueue('effect', '{"sleep": 0.1}', priority => 0);
 SELECT unrdf.enqueue('effect', run_at => now() + '300 ms');
 SELECT unrdf.enqueue_many('effect', array_fill('{}'::jsonb, ARRAY[20]));
 SELECT unrdf.record('update', 'subject ' || (10 * random())::int, '{"n": 1}');
-SELECT unrdf.enqueue('effect', '{"sleep": 0.2}') AS id \gset
+SELECT unrdf.enqueue('effect', '{"sleep": 0.05}') AS id \gset
 SELECT :id WHERE unrdf.cancel(:id);
 BEGIN;
 SELECT unrdf.enqueue('effect') AS id \gset
@@ -43,13 +44,16 @@ SELECT unrdf.enqueue('effect') AS id \gset
 SELECT :id;
 \o
 ROLLBACK;
-SELECT FROM pg_sleep(0.05);
+SELECT unrdf.enqueue('effect') AS id \gset
+SELECT :id;
+SELECT FROM unrdf.wait(:id, '10 s');
 );
 
-# A client that goes on until it is told to stop, and connects again whenever the server went away.
+# A client that goes on until it is told to stop or the test is gone, and connects again whenever the server went away.
 sub client
 {
 	my ($n) = @_;
+	my $test = $$;
 	my $pid = fork() // die "could not fork: $!";
 
 	return $pid if $pid;
@@ -57,7 +61,7 @@ sub client
 		'psql', '-X', '-A', '-t', '-q', '-v', 'ON_ERROR_STOP=1', '-v', "gone=|cat >> $dir/gone.$n",
 		'-d', $node->connstr('postgres'), '-f', "$dir/round.sql");
 	my $quoted = join ' ', map { "'" . s/'/'\\''/gr . "'" } @psql;
-	until (-e $stop)
+	until (-e $stop || getppid() != $test)
 	{
 		# a server that is away is asked again a little later
 		system("$quoted >> '$dir/acknowledged.$n' 2>> '$dir/client.$n.log'") == 0 or usleep(50_000);
@@ -119,8 +123,7 @@ sub kill_one
 
 	if ($kind eq 'postmaster')
 	{
-		$node->kill9;
-		start_after_crash($node);
+		crash_and_start($node);
 	}
 	else
 	{

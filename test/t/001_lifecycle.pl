@@ -1,0 +1,226 @@
+# Workers come, go and come back: with the extension, the server, the database, signals, and too few slots.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+use Unrdf;
+
+my $node = new_node('lifecycle', conf => q(
+unrdf.min_executors = 2
+unrdf.max_executors = 5
+unrdf.executor_idle_time = '1 s'
+));
+$node->start;
+
+# Whether a database has no worker.
+sub has_none
+{
+	my ($db) = @_;
+
+	return "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type LIKE 'unrdf %' AND datname = '$db')";
+}
+
+# Enqueues jobs of handler "effect" in one transaction.
+sub enqueue
+{
+	my ($db, $n, $args) = @_;
+
+	$node->safe_psql($db, "SELECT count(*) FROM unrdf.enqueue_many('effect', array_fill('$args'::jsonb, ARRAY[$n]))");
+	return;
+}
+
+sub running
+{
+	my ($n) = @_;
+
+	return "SELECT count(*) >= $n FROM unrdf.stat_workers WHERE kind = 'executor' AND job IS NOT NULL AND datname = current_database()";
+}
+
+# Checks that a database's jobs all ended, once.
+sub assert_all
+{
+	my ($db, $what) = @_;
+
+	drain($node, $db);
+	assert_ledger($node, $db, $what);
+	assert_effects($node, $db, $what);
+	is($node->safe_psql($db, "SELECT count(*) FROM unrdf.jobs WHERE state <> 'succeeded'"), '0', "$what: every job succeeded");
+	return;
+}
+
+# CREATE EXTENSION
+wait_for($node, 'postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'unrdf launcher'");
+is($node->safe_psql('postgres', has_none('postgres')), 't', 'no extension, no workers');
+install($node, 'postgres');
+wait_for_workers($node, 'postgres');
+pass('workers appear after CREATE EXTENSION');
+
+# What pg_stat_activity says
+wait_for($node, 'postgres', running(0) . " AND state = 'idle' HAVING count(*) = 2");
+my @activity = split /\n/, $node->safe_psql('postgres', q(
+	SELECT DISTINCT backend_type, application_name, state, wait_event_type FROM pg_stat_activity
+	WHERE backend_type LIKE 'unrdf %' ORDER BY backend_type COLLATE "C"));
+is_deeply(
+	\@activity,
+	[ map { "unrdf $_|unrdf $_|idle|Extension" } qw(dispatcher executor integrator launcher) ],
+	'idle workers show type, name, state and the type of what they wait for');
+enqueue('postgres', 1, '{"sleep": 30}');
+wait_for($node, 'postgres', running(1));
+is( $node->safe_psql('postgres', q(
+		SELECT a.state, a.query, a.wait_event FROM pg_stat_activity AS a JOIN unrdf.stat_workers AS w USING (pid) WHERE w.job IS NOT NULL)),
+	'active|running a job|PgSleep', 'a working executor shows what it does');
+is($node->safe_psql('postgres', q(SELECT unrdf.cancel(id) FROM unrdf.jobs WHERE state = 'running')), 't', 'a running job is cancelled');
+wait_for($node, 'postgres', running(0) . ' HAVING count(*) = 0');
+$node->safe_psql('postgres', q(
+	SELECT unrdf.create_queue('steady'); SELECT unrdf.enqueue('effect', queue => 'steady')));
+drain($node, 'postgres');
+is($node->safe_psql('postgres', q(SELECT string_agg(DISTINCT state, ' ' ORDER BY state) FROM unrdf.jobs)), 'cancelled succeeded',
+	'the cancelled job left no effect to wait for, the next one ran');
+assert_effects($node, 'postgres', 'after a cancel');
+
+# Restart
+$node->restart;
+wait_for_workers($node, 'postgres');
+pass('workers appear after a restart');
+$node->safe_psql('postgres', 'CREATE DATABASE one');
+install($node, 'one');
+wait_for_workers($node, 'one');
+
+# Every worker told to end, idle and at work
+for my $kind (qw(launcher dispatcher integrator executor))
+{
+	for my $how (qw(SIGTERM pg_terminate_backend))
+	{
+		for my $busy (0, 1)
+		{
+			my $what = "$how of " . ($busy ? "a $kind at work" : "an idle $kind");
+			wait_for_workers($node, 'one');
+			wait_for($node, 'one', "SELECT count(*) = 1 FROM unrdf.stat_workers WHERE kind = 'launcher'");
+			if ($busy)
+			{
+				enqueue('one', 500, '{}');
+				enqueue('one', 12, '{"sleep": 0.1}');
+				wait_for($node, 'one', running(2));
+			}
+			my $pid = $kind eq 'executor' && $busy
+			  ? $node->safe_psql('one', "SELECT pid FROM unrdf.stat_workers WHERE job IS NOT NULL AND datname = 'one' LIMIT 1")
+			  : worker_pid($node, 'one', $kind);
+			$pid ||= worker_pid($node, 'one', $kind);
+			if ($how eq 'SIGTERM')
+			{
+				kill('TERM', $pid) == 1 or die "could not signal $pid: $!";
+			}
+			else
+			{
+				$node->safe_psql('one', "SELECT pg_terminate_backend($pid)");
+			}
+			wait_for($node, 'one', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
+			enqueue('one', 20, '{}');
+			drain($node, 'one');
+			wait_for($node, 'one', "SELECT count(*) > 0 FROM unrdf.stat_workers WHERE kind = '$kind' AND pid <> $pid");
+			assert_effects($node, 'one', $what);
+		}
+	}
+}
+assert_all('one', 'after every worker was ended');
+
+# A new dispatcher finds what an earlier one handed out
+enqueue('one', 4, '{"sleep": 2}');
+wait_for($node, 'one', running(4));
+signal_worker($node, 'one', 'dispatcher', 'TERM');
+wait_for_workers($node, 'one');
+assert_all('one', 'dispatcher ended while jobs run');
+is($node->safe_psql('one', 'SELECT count(*) FROM unrdf.attempt WHERE job IN (SELECT id FROM unrdf.job ORDER BY id DESC LIMIT 4)'), '0',
+	'what ran then was neither ended nor run again');
+
+# The pool
+enqueue('one', 20, '{"sleep": 0.3}');
+wait_for($node, 'one', running(5));
+is($node->safe_psql('one', "SELECT max(n) FROM (SELECT count(*) AS n FROM unrdf.stat_workers WHERE kind = 'executor' AND datname = 'one') AS s"),
+	'5', 'the pool grows to unrdf.max_executors, and no further');
+wait_for($node, 'one', "SELECT count(*) = 2 FROM unrdf.stat_workers WHERE kind = 'executor' AND datname = 'one'");
+pass('the pool shrinks to unrdf.min_executors');
+assert_all('one', 'after the pool grew and shrank');
+
+# CREATE DATABASE … TEMPLATE, of a database with workers: idle, and at work
+$node->safe_psql('one', 'CREATE DATABASE copied TEMPLATE one');
+wait_for_workers($node, 'copied');
+enqueue('copied', 10, '{}');
+assert_all('copied', 'in a copied database');
+enqueue('one', 6, '{"sleep": 1}');
+wait_for($node, 'one', running(5));
+$node->safe_psql('postgres', 'CREATE DATABASE busy_copy TEMPLATE one');
+assert_all('one', 'template whose jobs ran');
+assert_all('busy_copy', 'copy of a database whose jobs ran');
+
+# ALTER DATABASE … RENAME
+enqueue('copied', 6, '{"sleep": 1}');
+wait_for($node, 'copied', running(5));
+$node->safe_psql('postgres', 'ALTER DATABASE copied RENAME TO renamed');
+wait_for_workers($node, 'renamed');
+assert_all('renamed', 'renamed while jobs ran');
+
+# DROP DATABASE
+enqueue('renamed', 6, '{"sleep": 60}');
+wait_for($node, 'renamed', running(5));
+$node->safe_psql('postgres', 'DROP DATABASE renamed');
+is($node->safe_psql('postgres', has_none('renamed')), 't', 'DROP DATABASE ends the workers');
+$node->safe_psql('postgres', 'DROP DATABASE busy_copy');
+wait_for($node, 'postgres', "SELECT count(DISTINCT datname) = 2 FROM unrdf.stat_workers WHERE kind = 'dispatcher'");
+pass('the other databases keep theirs');
+
+# DROP EXTENSION, rolled back and for good
+enqueue('one', 6, '{"sleep": 0.5}');
+wait_for($node, 'one', running(5));
+$node->safe_psql('one', 'BEGIN; DROP EXTENSION unrdf; ROLLBACK');
+wait_for_workers($node, 'one');
+assert_all('one', 'DROP EXTENSION rolled back');
+enqueue('one', 6, '{"sleep": 60}');
+wait_for($node, 'one', running(5));
+$node->safe_psql('one', 'DROP EXTENSION unrdf');
+wait_for($node, 'one', has_none('one'));
+pass('DROP EXTENSION ends the workers');
+$node->safe_psql('one', 'DROP TABLE effect; DROP FUNCTION effect');
+install($node, 'one');
+wait_for_workers($node, 'one');
+enqueue('one', 10, '{}');
+assert_all('one', 'created anew');
+
+# pg_ctl stop -m fast
+enqueue('one', 6, '{"sleep": 120}');
+wait_for($node, 'one', running(5));
+my $start = time();
+$node->stop('fast');
+cmp_ok(time() - $start, '<', 20, 'the server stops while handlers run');
+
+# Too few slots. What is short is said once, with what to do about it, and those that are there do the work.
+for my $short (
+	[ 'unrdf.executor_slots', 2, qr/HINT:  Raise unrdf\.executor_slots\./ ],
+	[ 'max_worker_processes', 5, qr/HINT:  Raise max_worker_processes\./ ])
+{
+	my ($setting, $value, $hint) = @$short;
+	my $few = new_node("few_$setting" =~ s/\W/_/gr, conf => qq(
+unrdf.min_executors = 1
+unrdf.executor_idle_time = '500 ms'
+$setting = $value
+));
+	$few->start;
+	my $position = log_position($few);
+	install($few, 'postgres');
+	wait_for_workers($few, 'postgres');
+	for my $round (1, 2)
+	{
+		$few->safe_psql('postgres', q(SELECT count(*) FROM unrdf.enqueue_many('effect', array_fill('{"sleep": 0.3}'::jsonb, ARRAY[20]))));
+		wait_for($few, 'postgres', "SELECT count(*) >= 1 FROM unrdf.stat_workers WHERE job IS NOT NULL");
+		drain($few, 'postgres');
+	}
+	assert_ledger($few, 'postgres', "$setting = $value");
+	assert_effects($few, 'postgres', "$setting = $value");
+	is(occurrences(log_since($few, $position), $hint), 1, "$setting = $value: said once");
+	$few->stop;
+}
+
+done_testing();
