@@ -88,7 +88,7 @@ SELECT unrdf.enqueue('enq_echo', queue => 'enq_paused', key => 'k1') = :b AS sam
 SELECT unrdf.enqueue('enq_echo', queue => 'enq_open', key => 'k5') AS a \gset
 SELECT unrdf.wait(:a);
 SELECT unrdf.enqueue('enq_echo', queue => 'enq_open', key => 'k5', key_window => '1 day') = :a AS same;
-SELECT unrdf.enqueue('enq_echo', queue => 'enq_open', key => 'k5', key_window => '1 ms') = :a AS same;
+SELECT unrdf.enqueue('enq_echo', queue => 'enq_open', key => 'k5', key_window => '0') = :a AS same;
 -- keys in bulk: twice the same in one call, one that is held, none
 SELECT unrdf.enqueue('enq_echo', queue => 'enq_paused', key => 'held') AS held \gset
 CREATE TEMP TABLE keyed AS
