@@ -124,11 +124,28 @@ on_timeout(void)
 	SetLatch(MyLatch);
 }
 
+/*
+ * Makes the epoch's row, once per server start, in a transaction of its own: whoever makes it keeps all others waiting to
+ * the end of its transaction, and a handler may take hours.
+ */
+static void
+ensure_epoch(void)
+{
+	UnrdfDatabase *db = UnrdfMyDatabase();
+
+	if (db && pg_atomic_read_u32(&db->epoch) != 0)
+		return;
+	UnrdfXactBegin("beginning an epoch");
+	(void) UnrdfCurrentEpoch();
+	UnrdfXactCommit();
+}
+
 static void
 begin_run(Run *run, UnrdfSlot *slot, int capacity)
 {
 	memset(run, 0, sizeof(*run));
 	run->slot = slot;
+	ensure_epoch();
 	UnrdfXactBegin(capacity == 1 ? "running a job" : "running jobs");
 	run->context =
 		AllocSetContextCreate(TopTransactionContext, "unrdf run", ALLOCSET_DEFAULT_SIZES);

@@ -252,7 +252,7 @@ utility(PlannedStmt *pstmt, const char *query, bool readOnlyTree, ProcessUtility
 		dboid = database_of(pstmt->utilityStmt);
 		drop = drops_extension(pstmt->utilityStmt);
 	}
-	if (OidIsValid(dboid) && dboid != MyDatabaseId)
+	if (OidIsValid(dboid))
 		hold(dboid);
 	else if (drop)
 	{

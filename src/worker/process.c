@@ -82,12 +82,14 @@ UnrdfWorkerWait(long timeout_ms, uint32 wait_event)
 {
 	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 	bool stats = UnrdfStatsUnflushed(false);
+	int woken;
 
 	if (stats && (timeout_ms < 0 || timeout_ms > STATS_DELAY))
 		timeout_ms = STATS_DELAY;
 	if (timeout_ms >= 0)
 		events |= WL_TIMEOUT;
-	if ((WaitLatch(MyLatch, events, timeout_ms, wait_event) & WL_TIMEOUT) && stats)
+	woken = WaitLatch(MyLatch, events, timeout_ms, wait_event);
+	if (stats && (woken & WL_TIMEOUT))
 		(void) UnrdfStatsUnflushed(true);
 	ResetLatch(MyLatch);
 	UnrdfWorkerInterrupts();
