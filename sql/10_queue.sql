@@ -52,7 +52,7 @@ CREATE TABLE unrdf.job (
 COMMENT ON TABLE unrdf.job IS 'Jobs: immutable requests to run a handler once. xid is the enqueuing transaction, by which the dispatcher follows commits.';
 ALTER TABLE unrdf.job ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 CREATE INDEX job_lane_idx ON unrdf.job (queue, priority, xid, id);
-CREATE INDEX job_run_at_idx ON unrdf.job (run_at) WHERE run_at IS NOT NULL;
+CREATE INDEX job_run_at_idx ON unrdf.job (run_at, id) WHERE run_at IS NOT NULL;
 CREATE UNIQUE INDEX job_retry_of_idx ON unrdf.job (retry_of) WHERE retry_of IS NOT NULL;
 CREATE INDEX job_key_idx ON unrdf.job (queue, key, id) WHERE key IS NOT NULL;
 
@@ -71,4 +71,4 @@ CREATE TABLE unrdf.attempt (
 	CONSTRAINT attempt_pkey PRIMARY KEY (job, n)
 );
 COMMENT ON TABLE unrdf.attempt IS 'Failed attempts, with what the handler raised. retry_at is null where the job ended with it.';
-CREATE INDEX attempt_retry_at_idx ON unrdf.attempt (retry_at) WHERE retry_at IS NOT NULL;
+CREATE INDEX attempt_retry_at_idx ON unrdf.attempt (retry_at, job) WHERE retry_at IS NOT NULL;

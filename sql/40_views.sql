@@ -19,7 +19,7 @@ CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 		coalesce(j.max_attempts, h.max_attempts) AS max_attempts,
 		a.sqlstate AS last_sqlstate, a.message AS last_error,
 		j.enqueued_at, coalesce(a.retry_at, j.run_at, j.enqueued_at) AS due_at,
-		coalesce(r.started_at, w.since) AS started_at, r.finished_at, j.retry_of
+		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 3 THEN NULL ELSE coalesce(r.started_at, w.since) END AS started_at, r.finished_at, j.retry_of
 	FROM unrdf.job AS j
 		LEFT JOIN unrdf.queue AS q ON q.id OPERATOR(pg_catalog.=) j.queue
 		LEFT JOIN unrdf.handler AS h ON h.id OPERATOR(pg_catalog.=) j.handler

@@ -102,6 +102,17 @@ take_target(UnrdfFollower *f)
 	f->last_id = PG_INT64_MIN;
 }
 
+/* UnrdfFollowAgain goes back to the beginning. */
+void
+UnrdfFollowAgain(UnrdfFollower *f)
+{
+	if (f->seen.xip)
+		pfree(f->seen.xip);
+	if (f->target.xip)
+		pfree(f->target.xip);
+	UnrdfFollowInit(f, f->context);
+}
+
 /* S1 is used up: it becomes S0. */
 static void
 finish_target(UnrdfFollower *f)

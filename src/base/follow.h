@@ -40,6 +40,7 @@ typedef struct UnrdfFollower
 typedef void (*UnrdfFollowFn)(void *arg, TupleTableSlot *slot, uint64 xid, int64 id);
 
 extern void UnrdfFollowInit(UnrdfFollower *f, MemoryContext context);
+extern void UnrdfFollowAgain(UnrdfFollower *f);
 extern int UnrdfFollow(UnrdfFollower *f, int most, UnrdfFollowFn fn, void *arg);
 extern bool UnrdfFollowedAll(const UnrdfFollower *f);
 extern void UnrdfFollowWrite(const UnrdfFollower *f, StringInfo out);

@@ -4,9 +4,11 @@
  * SECURITY_LOCAL_USERID_CHANGE makes SET ROLE, RESET ROLE and SET SESSION AUTHORIZATION errors;
  * SECURITY_RESTRICTED_OPERATION does the same for temporary objects, holdable cursors, LISTEN and the like, which would
  * outlive the job in a shared process. Settings the handler changes are undone with its GUC nest level. Triggers it
- * deferred would fire at commit, as the superuser: UnrdfFireDeferredTriggers runs them while still the owner. What is
- * left in the session (advisory locks, prepared statements) is removed by UnrdfCleanSession between transactions. A
- * transaction's abort restores user and nest level by itself, so only the success path calls UnrdfRestore.
+ * deferred would fire at commit, as the superuser: UnrdfFireDeferredTriggers runs them while still the owner. Cursors
+ * and large objects it left open are closed, or the next job of the transaction, which may be another owner's, could
+ * read from them without being asked for rights. What is left in the session (advisory locks, prepared statements) is
+ * removed by UnrdfCleanSession between transactions. A transaction's abort does all this by itself, so only the success
+ * path calls UnrdfRestore.
  */
 #include "postgres.h"
 
@@ -14,6 +16,7 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
+#include "libpq/be-fsstubs.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
@@ -33,10 +36,13 @@ UnrdfBecome(Oid owner, UnrdfIdentity *before)
 	before->guc_nest_level = NewGUCNestLevel();
 }
 
-/* UnrdfRestore ends what UnrdfBecome began; every setting changed since is undone. */
+/* UnrdfRestore ends what UnrdfBecome began; what was opened or set since is closed and undone. */
 void
 UnrdfRestore(const UnrdfIdentity *before)
 {
+	PortalHashTableDeleteAll();
+	AtEOXact_LargeObject(true);
+	ResetSequenceCaches();
 	AtEOXact_GUC(false, before->guc_nest_level);
 	SetUserIdAndSecContext(before->user, before->security);
 }

@@ -25,9 +25,10 @@ typedef struct UnrdfDatabase
 		absent; /* its dispatcher found no extension; written by that, read by the launcher after its end */
 	TimestampTz dispatcher_since;
 	TimestampTz integrator_since;
-	pg_atomic_uint32 epoch;      /* 0: no work in this epoch yet */
-	pg_atomic_uint32 config;     /* counts changes of queues and handlers */
-	pg_atomic_uint64 integrated; /* leaves integrated since the server's start */
+	pg_atomic_uint32 epoch;       /* 0: no work in this epoch yet */
+	pg_atomic_uint32 wants_epoch; /* somebody waits for the dispatcher to make the epoch's row */
+	pg_atomic_uint32 config;      /* counts changes of queues and handlers */
+	pg_atomic_uint64 integrated;  /* leaves integrated since the server's start */
 	pg_atomic_uint64 dispatched;
 	pg_atomic_uint64
 		lanes[UNRDF_LANE_BITS / 64]; /* hashed lanes with new jobs, set by committers */

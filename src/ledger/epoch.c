@@ -2,10 +2,14 @@
  * epoch.c: the number that grows with every server start and promotion.
  *
  * One row per start of the server in which this database did work; started_at is the server's start token, by which
- * everybody recognises the row of now. Whoever first needs the row makes it, in their own transaction, under
- * UNRDF_LOCK_EPOCH; shared memory has the number from that commit on. If the maker rolls back or dies, the row is gone with
- * what needed it, and the next one makes it. A database that was never used has no row, so that a dump can be loaded into
- * it. The origin is drawn once, with the first epoch, and inherited: a restored log goes on under its origin.
+ * everybody recognises the row of now. It is made under UNRDF_LOCK_EPOCH, and all who need it wait for the end of the
+ * transaction that makes it. So workers make it in one of its own, and a session, whose transaction may last for hours or
+ * be prepared, asks the dispatcher to. Only where that does not happen in ASK_MILLIS (there are no workers, a dump is being
+ * loaded, the extension was created in this transaction) the session makes the row itself. Shared memory has the number
+ * once a worker's transaction has made or found the row: a session may yet roll it back, or a savepoint.
+ *
+ * A database that was never used has no row, so that a dump can be loaded into it. The origin is drawn once, with the first
+ * epoch, and inherited: a restored log goes on under its origin.
  */
 #include "postgres.h"
 
@@ -15,6 +19,9 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -22,13 +29,18 @@
 #include "utils/timestamp.h"
 
 #include "base/append.h"
+#include "base/clock.h"
 #include "base/commit.h"
+#include "base/compat.h"
 #include "base/guc.h"
 #include "base/lock.h"
 #include "base/plan.h"
 #include "base/shmem.h"
+#include "base/xact.h"
 #include "crypto/digest.h"
 #include "ledger/epoch.h"
+
+#define ASK_MILLIS 2000
 
 static UnrdfPlan newest = {
 	"SELECT epoch, origin, started_at FROM unrdf.epoch ORDER BY epoch DESC LIMIT 1", 0};
@@ -94,45 +106,97 @@ write_row(int32 epoch, text *origin)
 	CommandCounterIncrement();
 }
 
-/* Makes this server start's row, or finds it. Inside SPI. */
+/* Returns the epoch of this server start's row, or 0 and that of the newest, or 0, in *before. Inside SPI. */
+static int32
+find_row(int32 *before)
+{
+	bool isnull;
+
+	*before = 0;
+	if (UnrdfExecuteLatest(&newest, NULL, NULL) == 0)
+		return 0;
+	*before = DatumGetInt32(UnrdfResult(0, 0, &isnull));
+	return DatumGetTimestampTz(UnrdfResult(0, 2, &isnull)) == (TimestampTz) UnrdfShmem->start_token
+			   ? *before
+			   : 0;
+}
+
+/* Makes this server start's row in the current transaction, or finds it. */
 static int32
 ensure_row(void)
 {
-	text *origin;
 	bool isnull;
-	int32 epoch = 1;
+	int32 before;
+	int32 epoch;
 
+	SPI_connect();
 	UnrdfLock(UNRDF_LOCK_EPOCH, 0);
-	if (UnrdfExecuteLatest(&newest, NULL, NULL) == 1)
+	epoch = find_row(&before);
+	if (epoch == 0)
 	{
-		epoch = DatumGetInt32(UnrdfResult(0, 0, &isnull));
-		if (DatumGetTimestampTz(UnrdfResult(0, 2, &isnull)) ==
-			(TimestampTz) UnrdfShmem->start_token)
-			return epoch;
-		epoch++;
-		origin = DatumGetTextPP(UnrdfResult(0, 1, &isnull));
+		epoch = before + 1;
+		write_row(epoch, before ? DatumGetTextPP(UnrdfResult(0, 1, &isnull)) : new_origin());
 	}
-	else
-		origin = new_origin();
-	write_row(epoch, origin);
+	SPI_finish();
 	return epoch;
 }
 
-/* UnrdfCurrentEpoch returns the epoch of this server start, making its row where it is the first to need it. */
+/* UnrdfEnsureEpoch makes this server start's row, in a transaction of its own. For workers. */
+void
+UnrdfEnsureEpoch(void)
+{
+	UnrdfDatabase *db = UnrdfMyDatabase();
+
+	if (db == NULL || pg_atomic_read_u32(&db->epoch) != 0)
+		return;
+	UnrdfXactBegin("beginning an epoch");
+	UnrdfAtCommit(publish, ensure_row());
+	UnrdfXactCommit();
+}
+
+/* Returns the epoch of this server start, once the dispatcher has made its row; 0 where it does not. */
+static int32
+ask_for_row(void)
+{
+	TimestampTz until = UnrdfNow() + ASK_MILLIS * INT64CONST(1000);
+	uint32 epoch = 0;
+
+	while (epoch == 0 && UnrdfNow() < until)
+	{
+		UnrdfDatabase *db = UnrdfMyDatabase();
+
+		if (db)
+		{
+			pg_atomic_write_u32(&db->wants_epoch, 1);
+			UnrdfSetLatch(&db->dispatcher);
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 5,
+						 unrdf_wait_event("UnrdfEpoch"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		db = UnrdfMyDatabase();
+		epoch = db ? pg_atomic_read_u32(&db->epoch) : 0;
+	}
+	return (int32) epoch;
+}
+
+/* UnrdfCurrentEpoch returns the epoch of this server start. Its row may be one of the current transaction's. */
 int32
 UnrdfCurrentEpoch(void)
 {
 	UnrdfDatabase *db = UnrdfMyDatabase();
 	int32 epoch = db ? (int32) pg_atomic_read_u32(&db->epoch) : 0;
+	int32 before;
 
 	if (epoch != 0)
 		return epoch;
 	UnrdfRequirePreload();
 	SPI_connect();
-	epoch = ensure_row();
+	epoch = find_row(&before);
 	SPI_finish();
-	UnrdfAtCommit(publish, epoch);
-	return epoch;
+	if (epoch == 0)
+		epoch = ask_for_row();
+	return epoch != 0 ? epoch : ensure_row();
 }
 
 /* UnrdfEpochFind returns an epoch's row, for the process's life; NULL where there is none. */

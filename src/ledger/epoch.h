@@ -12,6 +12,7 @@ typedef struct UnrdfEpoch
 	uint64 system_identifier;
 } UnrdfEpoch;
 
+extern void UnrdfEnsureEpoch(void);
 extern int32 UnrdfCurrentEpoch(void);
 extern const UnrdfEpoch *UnrdfEpochFind(int32 epoch);
 extern const UnrdfEpoch *UnrdfEpochGet(int32 epoch);

@@ -27,6 +27,7 @@
 
 /* an index entry has to fit */
 #define MAX_SUBJECT 1024
+#define MAX_OPERATION 1024
 
 static UnrdfPlan newest = {
 	"SELECT id, revision FROM unrdf.receipt WHERE subject OPERATOR(pg_catalog.=) $1 ORDER BY revision DESC LIMIT 1",
@@ -77,11 +78,15 @@ link_to_previous(UnrdfReceipt *r, text *subject, StringInfo scratch)
 }
 
 static void
-check_limits(text *subject, Jsonb *payload)
+check_limits(text *subject, Jsonb *payload, text *operation)
 {
 	if (VARSIZE_ANY_EXHDR(subject) == 0 || VARSIZE_ANY_EXHDR(subject) > MAX_SUBJECT)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("subject must have between 1 and %d bytes", MAX_SUBJECT)));
+	if (operation &&
+		(VARSIZE_ANY_EXHDR(operation) == 0 || VARSIZE_ANY_EXHDR(operation) > MAX_OPERATION))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("operation must have between 1 and %d bytes", MAX_OPERATION)));
 	if (payload && VARSIZE(payload) > (Size) unrdf_max_args_size * 1024)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 						errmsg("payload is larger than unrdf.max_args_size"),
@@ -103,7 +108,7 @@ UnrdfRecord(UnrdfKind kind, text *subject, Jsonb *payload, text *operation)
 
 	UnrdfRequirePreload();
 	PreventCommandIfReadOnly("unrdf.record()");
-	check_limits(subject, payload);
+	check_limits(subject, payload, operation);
 	initStringInfo(&scratch);
 	r.epoch = UnrdfCurrentEpoch();
 	r.subject = VARDATA_ANY(subject);

@@ -23,6 +23,7 @@
 
 const char UnrdfReceiptMissing[] = "there is no receipt";
 const char UnrdfLeafDiffers[] = "receipt does not have the leaf hash that is in the log";
+const char UnrdfLeafMissing[] = "log has gone past the receipt's transaction without it";
 const char UnrdfXidDiffers[] = "transaction id is not one of the integration that has the receipt";
 
 /* What the columns of a receipt should say. */
@@ -231,20 +232,20 @@ UnrdfCheckReceipt(UnrdfChecker *c, int64 id)
 }
 
 /*
- * Whether the log's follower has returned everything of the receipt's transaction: it has, of this
- * cluster's, below the xmin of its position.
+ * UnrdfLogPast returns the transaction id below which the log's follower has returned everything of
+ * this cluster; 0 where that cannot be told.
  */
-static bool
-log_is_past(const UnrdfReceipt *r, const UnrdfLogHead *head)
+uint64
+UnrdfLogPast(const UnrdfLogHead *head)
 {
 	const UnrdfEpoch *epoch = UnrdfEpochFind(head->epoch);
 	UnrdfFollower f;
 
 	if (head->position == NULL || epoch == NULL ||
 		epoch->system_identifier != GetSystemIdentifier())
-		return false;
+		return 0;
 	UnrdfFollowInit(&f, CurrentMemoryContext);
-	return UnrdfFollowRead(&f, head->position) && r->xid < f.seen.xmin;
+	return UnrdfFollowRead(&f, head->position) ? f.seen.xmin : 0;
 }
 
 /*
@@ -255,7 +256,7 @@ log_is_past(const UnrdfReceipt *r, const UnrdfLogHead *head)
 static UnrdfVerdict
 check_absence(const UnrdfReceipt *r, const UnrdfLogHead *head, const char **reason)
 {
-	bool past = log_is_past(r, head);
+	bool past = r->xid < UnrdfLogPast(head);
 	bool future = r->xid >= U64FromFullTransactionId(ReadNextFullTransactionId());
 	uint64 index;
 	uint8 leaf[UNRDF_HASH_LEN];
@@ -263,7 +264,7 @@ check_absence(const UnrdfReceipt *r, const UnrdfLogHead *head, const char **reas
 	if ((past || future) && UnrdfLeafSearch(UNRDF_RECEIPTS_LOG, r->id, &index, leaf))
 		*reason = UnrdfXidDiffers;
 	else if (past)
-		*reason = "log has gone past the receipt's transaction without it";
+		*reason = UnrdfLeafMissing;
 	else
 	{
 		*reason = "not integrated yet";

@@ -7,6 +7,7 @@
 #include "lib/stringinfo.h"
 
 #include "base/lookup.h"
+#include "ledger/log.h"
 #include "ledger/receipt.h"
 
 typedef enum UnrdfVerdict
@@ -32,11 +33,13 @@ typedef struct UnrdfChecker
 /* Fixed texts, so that they can be compared and cost nothing. */
 extern const char UnrdfReceiptMissing[];
 extern const char UnrdfLeafDiffers[];
+extern const char UnrdfLeafMissing[];
 extern const char UnrdfXidDiffers[];
 
 extern void UnrdfCheckerBegin(UnrdfChecker *c);
 extern const char *UnrdfCheckReceipt(UnrdfChecker *c, int64 id);
 extern void UnrdfCheckerEnd(UnrdfChecker *c);
+extern uint64 UnrdfLogPast(const UnrdfLogHead *head);
 extern UnrdfVerdict UnrdfVerify(int64 receipt, const char **reason);
 
 /* verify_parallel.c */

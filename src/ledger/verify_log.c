@@ -4,8 +4,8 @@
  *   extents   integrations follow each other without gap or overlap: one process, first
  *   leaves    receipts against their leaves, leaves against tiles, level 0 tiles against level 1:
  *             any number of processes, UNRDF_LEAF_RUN leaves at a time
- *   roots     every integration's root, from all leaves up to it; no receipt has two leaves: one
- *             process
+ *   roots     every integration's root, from all leaves up to it; no receipt has two leaves, and
+ *             none that the log should have has no leaf: one process
  *   tiles     there are all the tiles there should be, and no others; higher tiles against the
  *             next level: one process
  *
@@ -350,19 +350,50 @@ check_duplicates(UnrdfAudit *a, Tuplesortstate *ids)
 	}
 }
 
+/* Reports every receipt without a leaf whose transaction the log has gone past. */
+static void
+check_missing(UnrdfAudit *a, Tuplesortstate *ids)
+{
+	UnrdfLogHead head;
+	UnrdfLookup rows;
+	uint64 past;
+	Datum value;
+	bool isnull;
+	bool more = tuplesort_getdatum(ids, true, &value, &isnull, NULL);
+
+	UnrdfLogHeadRead(a->log, &head);
+	past = UnrdfLogPast(&head);
+	UnrdfLookupBegin(&rows, UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY);
+	UnrdfLookupStart(&rows);
+	while (UnrdfLookupNext(&rows, ForwardScanDirection))
+	{
+		int64 receipt = DatumGetInt64(slot_getattr(rows.slot, RECEIPT_ID + 1, &isnull));
+		uint64 xid = DatumGetUInt64(slot_getattr(rows.slot, RECEIPT_XID + 1, &isnull));
+
+		CHECK_FOR_INTERRUPTS();
+		while (more && DatumGetInt64(value) < receipt)
+			more = tuplesort_getdatum(ids, true, &value, &isnull, NULL);
+		if (xid < past && (!more || DatumGetInt64(value) > receipt))
+			report(a, &receipt, "%s", UnrdfLeafMissing);
+	}
+	UnrdfLookupEnd(&rows);
+}
+
 /*
  * UnrdfAuditRoots recomputes the root of every integration and finds receipts that were integrated
- * twice.
+ * twice, or never.
  */
 void
 UnrdfAuditRoots(UnrdfAudit *a, const UnrdfExtent *extents, int n)
 {
 	Tuplesortstate *ids = tuplesort_begin_datum(INT8OID, Int8LessOperator, InvalidOid, false,
-												maintenance_work_mem, NULL, TUPLESORT_NONE);
+												maintenance_work_mem, NULL, TUPLESORT_RANDOMACCESS);
 
 	for (int i = 0; i < n; i++)
 		check_extent(a, &extents[i], ids);
 	check_duplicates(a, ids);
+	tuplesort_rescan(ids);
+	check_missing(a, ids);
 	tuplesort_end(ids);
 }
 

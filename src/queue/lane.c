@@ -6,9 +6,10 @@
  *
  * Memory is bounded. Half of it is divided among the lanes: a lane that is full is not read further, its jobs wait in
  * their table. The other half is for delayed jobs. When that is full, those due last are forgotten, and `horizon` is the
- * due time from which on delayed jobs are not kept; the dispatcher reads them again, by due time, when there is room
- * (UnrdfHorizonMoves). Invariant: a pending, delayed job that the followers have passed is known, or due at or after the
- * horizon.
+ * first, by due time and id, that is not kept; the dispatcher reads them again, in that order, when there is room
+ * (UnrdfHorizonMoves). A job that becomes due while its lane is full is forgotten as well, and the lane read from the
+ * beginning once more when it has room (`again`). Invariant: a pending job that the followers have passed is known, or due
+ * at or after the horizon, or its lane is to be read again.
  *
  * Order: the lowest priority number first; among queues of one priority in turn; within a lane first in, first out.
  */
@@ -23,6 +24,7 @@
 /* an entry, its share of the hash and of the heap */
 #define BYTES_PER_ENTRY (sizeof(UnrdfEntry) + 64)
 #define LEAST_WINDOW 64
+#define LEAST_LANES 8
 #define MOST_WINDOW 16384
 
 typedef struct Known
@@ -39,11 +41,11 @@ struct UnrdfLaneSet
 	dlist_head queues; /* in the order of their turns */
 	int nlanes;
 	int nready;
-	int window;        /* most ready entries of a lane */
+	int window; /* most ready entries that reading gives a lane; those that become due may double it */
 	UnrdfEntry **heap; /* delayed, the earliest first */
 	int nheap;
 	int heap_capacity;
-	TimestampTz horizon;
+	UnrdfDue horizon;
 };
 
 /* UnrdfLaneSetMemory sets the memory, in bytes, that entries may use. */
@@ -52,8 +54,12 @@ UnrdfLaneSetMemory(UnrdfLaneSet *set, Size memory)
 {
 	Size entries = memory / BYTES_PER_ENTRY;
 	int capacity = (int) Max(1024, entries / 2);
+	int lanes = LEAST_LANES;
 
-	set->window = (int) (entries / 2 / Max(1, set->nlanes));
+	/* in powers of two: lanes that are full already do not become less so with every new one */
+	while (lanes < set->nlanes)
+		lanes *= 2;
+	set->window = (int) (entries / 4 / lanes);
 	set->window = Min(MOST_WINDOW, Max(LEAST_WINDOW, set->window));
 	if (capacity == set->heap_capacity)
 		return;
@@ -77,10 +83,10 @@ UnrdfLaneSetCreate(MemoryContext context, Size memory)
 
 	set->context = mine;
 	set->entries =
-		SlabContextCreate(mine, "unrdf entries", SLAB_LARGE_BLOCK_SIZE / 8, sizeof(UnrdfEntry));
+		SlabContextCreate(mine, "unrdf entries", 4 * SLAB_DEFAULT_BLOCK_SIZE, sizeof(UnrdfEntry));
 	set->known = hash_create("unrdf known jobs", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_init(&set->queues);
-	set->horizon = DT_NOEND;
+	set->horizon.at = DT_NOEND;
 	UnrdfLaneSetMemory(set, memory);
 	return set;
 }
@@ -165,6 +171,12 @@ UnrdfEntryAdd(UnrdfLaneSet *set, UnrdfLane *lane, int64 job)
 	return entry;
 }
 
+static bool
+is_before(const UnrdfEntry *entry, TimestampTz at, int64 job)
+{
+	return entry->due < at || (entry->due == at && entry->job < job);
+}
+
 static void
 heap_set(UnrdfLaneSet *set, int i, UnrdfEntry *entry)
 {
@@ -177,7 +189,7 @@ heap_up(UnrdfLaneSet *set, int i)
 {
 	UnrdfEntry *entry = set->heap[i];
 
-	while (i > 0 && set->heap[(i - 1) / 2]->due > entry->due)
+	while (i > 0 && is_before(entry, set->heap[(i - 1) / 2]->due, set->heap[(i - 1) / 2]->job))
 	{
 		heap_set(set, i, set->heap[(i - 1) / 2]);
 		i = (i - 1) / 2;
@@ -196,9 +208,10 @@ heap_down(UnrdfLaneSet *set, int i)
 
 		if (child >= set->nheap)
 			break;
-		if (child + 1 < set->nheap && set->heap[child + 1]->due < set->heap[child]->due)
+		if (child + 1 < set->nheap &&
+			is_before(set->heap[child + 1], set->heap[child]->due, set->heap[child]->job))
 			child++;
-		if (set->heap[child]->due >= entry->due)
+		if (!is_before(set->heap[child], entry->due, entry->job))
 			break;
 		heap_set(set, i, set->heap[child]);
 		i = child;
@@ -221,10 +234,10 @@ heap_remove(UnrdfLaneSet *set, int i)
 static int
 compare_due(const void *a, const void *b)
 {
-	TimestampTz x = (*(UnrdfEntry *const *) a)->due;
-	TimestampTz y = (*(UnrdfEntry *const *) b)->due;
+	const UnrdfEntry *x = *(UnrdfEntry *const *) a;
+	const UnrdfEntry *y = *(UnrdfEntry *const *) b;
 
-	return x < y ? -1 : x > y;
+	return is_before(x, y->due, y->job) ? -1 : 1;
 }
 
 static void
@@ -243,11 +256,11 @@ shrink_heap(UnrdfLaneSet *set)
 	qsort(set->heap, set->nheap, sizeof(UnrdfEntry *), compare_due);
 	for (int i = 0; i < keep; i++)
 		set->heap[i]->heap_index = i;
-	set->horizon = set->heap[keep]->due;
+	set->horizon.at = set->heap[keep]->due;
+	set->horizon.job = set->heap[keep]->job;
 	for (int i = keep; i < set->nheap; i++)
 		forget(set, set->heap[i]);
 	set->nheap = keep;
-	/* what remains is strictly before the horizon, or else it is known and may be read again, which does no harm */
 }
 
 static void
@@ -271,7 +284,7 @@ UnrdfEntryPut(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz now)
 		make_ready(set, entry, false);
 		return;
 	}
-	if (entry->due >= set->horizon)
+	if (!is_before(entry, set->horizon.at, set->horizon.job))
 	{
 		forget(set, entry);
 		return;
@@ -296,7 +309,10 @@ UnrdfEntryIsOpen(const UnrdfEntry *entry)
 	return entry->place == UNRDF_READY && open_for(entry->lane->queue);
 }
 
-/* UnrdfEntryPeek returns the entry that is next, or NULL. */
+/*
+ * UnrdfEntryPeek returns the entry that is next; NULL where there is none, or none that may go before what has to be read
+ * first.
+ */
 UnrdfEntry *
 UnrdfEntryPeek(UnrdfLaneSet *set)
 {
@@ -305,14 +321,23 @@ UnrdfEntryPeek(UnrdfLaneSet *set)
 	if (set->nready == 0)
 		return NULL;
 	for (int p = 0; p < UNRDF_PRIORITIES; p++)
+	{
+		bool more = false;
+
 		dlist_foreach (iter, &set->queues)
 		{
 			UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
 			UnrdfLane *lane = queue->lanes[p];
 
-			if (lane && lane->nready > 0 && open_for(queue))
+			if (lane == NULL || !open_for(queue))
+				continue;
+			if (lane->nready > 0)
 				return dlist_container(UnrdfEntry, node, dlist_head_node(&lane->ready));
+			more = more || UnrdfLaneHasMore(lane);
 		}
+		if (more)
+			return NULL;
+	}
 	return NULL;
 }
 
@@ -371,7 +396,7 @@ UnrdfEntryRemove(UnrdfLaneSet *set, UnrdfEntry *entry)
 	forget(set, entry);
 }
 
-/* UnrdfEntriesBecomeReady moves delayed entries that are due to their lanes. */
+/* UnrdfEntriesBecomeReady moves delayed entries that are due to their lanes, or forgets them where those are full. */
 void
 UnrdfEntriesBecomeReady(UnrdfLaneSet *set, TimestampTz now)
 {
@@ -380,7 +405,13 @@ UnrdfEntriesBecomeReady(UnrdfLaneSet *set, TimestampTz now)
 		UnrdfEntry *entry = set->heap[0];
 
 		heap_remove(set, 0);
-		make_ready(set, entry, false);
+		if (entry->lane->nready < 2 * set->window)
+			make_ready(set, entry, false);
+		else
+		{
+			entry->lane->again = true;
+			forget(set, entry);
+		}
 	}
 }
 
@@ -388,7 +419,14 @@ UnrdfEntriesBecomeReady(UnrdfLaneSet *set, TimestampTz now)
 TimestampTz
 UnrdfNextDue(UnrdfLaneSet *set)
 {
-	return set->nheap > 0 ? set->heap[0]->due : set->horizon;
+	return set->nheap > 0 ? set->heap[0]->due : set->horizon.at;
+}
+
+/* UnrdfLaneHasMore tells whether a lane has, or may have, jobs that could be read now if there is room. */
+bool
+UnrdfLaneHasMore(const UnrdfLane *lane)
+{
+	return lane->behind || lane->again || lane->follower.reading;
 }
 
 /* UnrdfLaneRoom returns how many more entries a lane may have; 0 until it is half empty, so that reads are few. */
@@ -405,8 +443,8 @@ UnrdfReadyCount(UnrdfLaneSet *set)
 	return set->nready;
 }
 
-/* UnrdfHorizon returns the due time from which on delayed jobs are not kept. */
-TimestampTz
+/* UnrdfHorizon returns the place from which on delayed jobs are not kept. */
+UnrdfDue
 UnrdfHorizon(UnrdfLaneSet *set)
 {
 	return set->horizon;
@@ -414,7 +452,7 @@ UnrdfHorizon(UnrdfLaneSet *set)
 
 /* UnrdfHorizonSet moves the horizon. */
 void
-UnrdfHorizonSet(UnrdfLaneSet *set, TimestampTz horizon)
+UnrdfHorizonSet(UnrdfLaneSet *set, UnrdfDue horizon)
 {
 	set->horizon = horizon;
 }
@@ -424,5 +462,5 @@ bool
 UnrdfHorizonMoves(UnrdfLaneSet *set, int *room)
 {
 	*room = set->heap_capacity / 2 - set->nheap;
-	return set->horizon != DT_NOEND && set->nheap < set->heap_capacity / 4;
+	return set->horizon.at != DT_NOEND && set->nheap < set->heap_capacity / 4;
 }

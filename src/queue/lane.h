@@ -57,7 +57,15 @@ struct UnrdfLane
 	dlist_head ready;
 	int nready;
 	bool behind; /* had no room when there was something to read */
+	bool again;  /* jobs that became due were not kept: to be read from the beginning once more */
 };
+
+/* A place in the order of delayed jobs. */
+typedef struct UnrdfDue
+{
+	TimestampTz at;
+	int64 job;
+} UnrdfDue;
 
 extern UnrdfLaneSet *UnrdfLaneSetCreate(MemoryContext context, Size memory);
 extern void UnrdfLaneSetMemory(UnrdfLaneSet *set, Size memory);
@@ -76,10 +84,11 @@ extern void UnrdfEntryDelay(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz du
 extern void UnrdfEntryRemove(UnrdfLaneSet *set, UnrdfEntry *entry);
 extern void UnrdfEntriesBecomeReady(UnrdfLaneSet *set, TimestampTz now);
 extern TimestampTz UnrdfNextDue(UnrdfLaneSet *set);
+extern bool UnrdfLaneHasMore(const UnrdfLane *lane);
 extern int UnrdfLaneRoom(UnrdfLaneSet *set, UnrdfLane *lane);
 extern int UnrdfReadyCount(UnrdfLaneSet *set);
-extern TimestampTz UnrdfHorizon(UnrdfLaneSet *set);
-extern void UnrdfHorizonSet(UnrdfLaneSet *set, TimestampTz horizon);
+extern UnrdfDue UnrdfHorizon(UnrdfLaneSet *set);
+extern void UnrdfHorizonSet(UnrdfLaneSet *set, UnrdfDue horizon);
 extern bool UnrdfHorizonMoves(UnrdfLaneSet *set, int *room);
 
 #endif /* UNRDF_LANE_H */

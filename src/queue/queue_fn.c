@@ -41,7 +41,10 @@ out_of_range(const char *name, const char *range)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be %s", name, range)));
 }
 
-/* Converts an interval to milliseconds between 0 and INT_MAX; a month counts as 30 days, a day as 24 hours. */
+/*
+ * Converts an interval to milliseconds between 0 and INT_MAX, upwards: 0 may have a meaning of its own. A month counts as
+ * 30 days, a day as 24 hours.
+ */
 static int64
 interval_millis(Interval *i, const char *name)
 {
@@ -49,7 +52,7 @@ interval_millis(Interval *i, const char *name)
 
 	if (ms < 0 || ms > PG_INT32_MAX)
 		out_of_range(name, "between 0 and 24 days");
-	return (int64) rint(ms);
+	return (int64) ceil(ms);
 }
 
 static int

@@ -203,8 +203,7 @@ job_exists(int64 id)
 	PushActiveSnapshot(GetLatestSnapshot());
 	found = UnrdfJobFetch(id, &job);
 	PopActiveSnapshot();
-	if (found && TransactionIdIsCurrentTransactionId(
-					 XidFromFullTransactionId(FullTransactionIdFromU64(job.xid))))
+	if (found && job.xid == U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("cannot wait for a job that this transaction enqueued"),
 						errhint("Nothing runs it before the transaction commits.")));
@@ -220,6 +219,8 @@ sleep_until_ended(int64 id, TimestampTz until, int *outcome)
 	ConditionVariablePrepareToSleep(cv);
 	while ((*outcome = outcome_of(id)) == 0 && UnrdfNow() < until)
 	{
+		/* there, nobody would wake us */
+		PreventCommandDuringRecovery("unrdf.wait()");
 		if (until == DT_NOEND)
 			ConditionVariableSleep(cv, unrdf_wait_event("UnrdfWait"));
 		else
@@ -231,16 +232,19 @@ sleep_until_ended(int64 id, TimestampTz until, int *outcome)
 
 /*
  * UnrdfWaitJob sleeps until a job has ended and returns its outcome, or NULL after timeout_ms (-1: none). Raises 42704 for
- * an unknown job, 55000 for one of this transaction.
+ * an unknown job, 55000 for one of this transaction, 25006 where it would have to sleep on a standby.
  */
 const char *
 UnrdfWaitJob(int64 id, int64 timeout_ms)
 {
 	int bucket = (int) ((uint64) id % UNRDF_WAIT_BUCKETS);
 	int outcome = 0;
-	TimestampTz until = timeout_ms < 0 ? DT_NOEND : UnrdfNow() + timeout_ms * 1000;
+	TimestampTz now = UnrdfNow();
+	TimestampTz until = DT_NOEND;
 
 	UnrdfRequirePreload();
+	if (timeout_ms >= 0 && timeout_ms < (DT_NOEND - now) / 1000)
+		until = now + timeout_ms * 1000;
 	if (!job_exists(id))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("job " INT64_FORMAT " does not exist", id)));

@@ -33,6 +33,7 @@
 #include "base/plan.h"
 #include "base/shmem.h"
 #include "base/xact.h"
+#include "ledger/epoch.h"
 #include "queue/config.h"
 #include "queue/lane.h"
 #include "worker/crash.h"
@@ -69,24 +70,27 @@ typedef struct Dispatcher
 	uint32 config;
 	int64 restores; /* -1: not counted yet */
 	bool restoring;
+	uint64 restored_until; /* restored rows with a transaction id up to here may be met again */
 	TimestampTz next_sweep;
 	BackgroundWorkerHandle *integrator;
 	TimestampTz integrator_started;
 	int cores;
 	/* while reading */
 	UnrdfLane *lane;
-	bool probing; /* the lane's first reading */
+	bool probing; /* what is read may have been known, and have ended, before */
 	UnrdfIdLookup receipts;
 	UnrdfLookup attempts;
 } Dispatcher;
 
 static UnrdfPlan list_queues = {"SELECT id FROM unrdf.queue", 0};
 static UnrdfPlan delayed_jobs = {
-	"SELECT x.id, x.due FROM ((SELECT id, run_at AS due FROM unrdf.job WHERE run_at OPERATOR(pg_catalog.>=) $1"
-	" ORDER BY run_at LIMIT $2) UNION ALL (SELECT job, retry_at FROM unrdf.attempt"
-	" WHERE retry_at OPERATOR(pg_catalog.>=) $1 ORDER BY retry_at LIMIT $2)) AS x ORDER BY x.due LIMIT $2",
-	2,
-	{TIMESTAMPTZOID, INT8OID}};
+	"SELECT x.id, x.due FROM ((SELECT id, run_at AS due FROM unrdf.job"
+	" WHERE (run_at, id) OPERATOR(pg_catalog.>=) ($1, $2) ORDER BY run_at, id LIMIT $3)"
+	" UNION ALL (SELECT job, retry_at FROM unrdf.attempt"
+	" WHERE (retry_at, job) OPERATOR(pg_catalog.>=) ($1, $2) ORDER BY retry_at, job LIMIT $3)) AS x"
+	" ORDER BY x.due, x.id LIMIT $3",
+	3,
+	{TIMESTAMPTZOID, INT8OID, INT8OID}};
 
 static void
 at_exit(int code, Datum arg)
@@ -156,12 +160,14 @@ read_config(Dispatcher *d)
 static void
 check_restore(Dispatcher *d)
 {
-	int64 count = UnrdfRestoreCount();
+	UnrdfRestoreState restore;
 
-	d->restoring = UnrdfRestoring();
-	if (d->restores >= 0 && count != d->restores)
+	UnrdfRestoreRead(&restore);
+	if (d->restores >= 0 && restore.count != d->restores)
 		proc_exit(0);
-	d->restores = count;
+	d->restores = restore.count;
+	d->restoring = restore.running;
+	d->restored_until = restore.until;
 }
 
 static void
@@ -191,7 +197,21 @@ go_on_from_attempts(Dispatcher *d, UnrdfEntry *entry)
 	entry->due = DatumGetTimestampTz(slot_getattr(d->attempts.slot, ATTEMPT_RETRY_AT + 1, &isnull));
 }
 
-/* A follower's row becomes an entry. */
+static void
+begin_loading(Dispatcher *d)
+{
+	UnrdfIdLookupBegin(&d->receipts, UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY);
+	UnrdfLookupBegin(&d->attempts, UNRDF_ATTEMPT, UNRDF_ATTEMPT_PKEY);
+}
+
+static void
+end_loading(Dispatcher *d)
+{
+	UnrdfIdLookupEnd(&d->receipts);
+	UnrdfLookupEnd(&d->attempts);
+}
+
+/* A follower's row becomes an entry. A job with a time may have been known by it before the follower came to its row. */
 static void
 admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 {
@@ -204,6 +224,11 @@ admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 	run_at = DatumGetTimestampTz(slot_getattr(slot, JOB_RUN_AT + 1, &isnull));
 	if (isnull)
 		run_at = DT_NOBEGIN;
+	else if (!d->probing)
+	{
+		begin_loading(d);
+		d->probing = true;
+	}
 	if (UnrdfEntryFind(d->lanes, id) || (d->probing && UnrdfIdLookupFind(&d->receipts, id)))
 		return;
 	entry = UnrdfEntryAdd(d->lanes, d->lane, id);
@@ -224,19 +249,18 @@ read_lane(Dispatcher *d, UnrdfLane *lane)
 	lane->behind = room == 0;
 	if (room == 0)
 		return;
-	d->lane = lane;
-	d->probing = !lane->follower.started;
-	if (d->probing)
+	if (lane->again && UnrdfFollowedAll(&lane->follower))
 	{
-		UnrdfIdLookupBegin(&d->receipts, UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY);
-		UnrdfLookupBegin(&d->attempts, UNRDF_ATTEMPT, UNRDF_ATTEMPT_PKEY);
+		lane->again = false;
+		UnrdfFollowAgain(&lane->follower);
 	}
+	d->lane = lane;
+	d->probing = !lane->follower.started || lane->follower.seen.xmin <= d->restored_until;
+	if (d->probing)
+		begin_loading(d);
 	UnrdfFollow(&lane->follower, room, admit, d);
 	if (d->probing)
-	{
-		UnrdfIdLookupEnd(&d->receipts);
-		UnrdfLookupEnd(&d->attempts);
-	}
+		end_loading(d);
 }
 
 /* Whether the lane of a queue and priority has any job at all. */
@@ -281,7 +305,7 @@ read_lanes(Dispatcher *d, const uint64 *hints, bool sweep)
 				lane = UnrdfLaneGet(d->lanes, queue, p);
 				UnrdfLaneSetMemory(d->lanes, unrdf_dispatcher_memory * (Size) 1024);
 			}
-			if (lane && (wanted || lane->behind || lane->follower.reading))
+			if (lane && (wanted || UnrdfLaneHasMore(lane)))
 				read_lane(d, lane);
 		}
 	}
@@ -301,8 +325,7 @@ lane_waits(Dispatcher *d)
 		{
 			UnrdfLane *lane = queue->lanes[p];
 
-			if (lane && (lane->behind || lane->follower.reading) &&
-				UnrdfLaneRoom(d->lanes, lane) > 0)
+			if (lane && UnrdfLaneHasMore(lane) && UnrdfLaneRoom(d->lanes, lane) > 0)
 				return true;
 		}
 	}
@@ -331,52 +354,42 @@ load_entry(Dispatcher *d, int64 id)
 	return entry;
 }
 
-static void
-begin_loading(Dispatcher *d)
-{
-	UnrdfIdLookupBegin(&d->receipts, UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY);
-	UnrdfLookupBegin(&d->attempts, UNRDF_ATTEMPT, UNRDF_ATTEMPT_PKEY);
-}
-
-static void
-end_loading(Dispatcher *d)
-{
-	UnrdfIdLookupEnd(&d->receipts);
-	UnrdfLookupEnd(&d->attempts);
-}
-
 /* Reads delayed jobs from the horizon on, where there is room for them. Inside a transaction. */
 static void
 move_horizon(Dispatcher *d, int room)
 {
-	Datum values[2];
+	Datum values[3];
 	uint64 n;
 	int64 *ids;
-	TimestampTz horizon = DT_NOEND;
+	UnrdfDue horizon = UnrdfHorizon(d->lanes);
 	bool isnull;
 
-	values[0] = TimestampTzGetDatum(UnrdfHorizon(d->lanes));
-	values[1] = Int64GetDatum(room);
+	values[0] = TimestampTzGetDatum(horizon.at);
+	values[1] = Int64GetDatum(horizon.job);
+	values[2] = Int64GetDatum(room);
+	horizon.at = DT_NOEND;
 	SPI_connect();
 	n = UnrdfExecute(&delayed_jobs, values, NULL, true);
 	ids = SPI_palloc(Max(1, n) * sizeof(int64));
 	for (uint64 i = 0; i < n; i++)
 		ids[i] = DatumGetInt64(UnrdfResult(i, 0, &isnull));
 	if (n == room)
-		horizon = DatumGetTimestampTz(UnrdfResult(n - 1, 1, &isnull));
+	{
+		horizon.at = DatumGetTimestampTz(UnrdfResult(n - 1, 1, &isnull));
+		horizon.job = ids[n - 1] + 1;
+	}
 	SPI_finish();
-	/* entries due at the horizon itself are read again next time, and known then */
-	UnrdfHorizonSet(d->lanes, horizon == DT_NOEND ? horizon : horizon + 1);
+	UnrdfHorizonSet(d->lanes, horizon);
 	begin_loading(d);
 	for (uint64 i = 0; i < n; i++)
 	{
 		UnrdfEntry *entry = load_entry(d, ids[i]);
 
+		/* those that are due as well: UnrdfEntriesBecomeReady knows which lanes are full */
 		if (entry)
-			UnrdfEntryPut(d->lanes, entry, UnrdfNow());
+			UnrdfEntryPut(d->lanes, entry, DT_NOBEGIN);
 	}
 	end_loading(d);
-	UnrdfHorizonSet(d->lanes, horizon);
 	pfree(ids);
 }
 
@@ -742,6 +755,8 @@ time_to_wait(Dispatcher *d)
 {
 	long ms = UnrdfMillisUntil(Min(d->next_sweep, UnrdfNextDue(d->lanes)), unrdf_sweep_interval);
 
+	if (!d->restoring && lane_waits(d))
+		return 0;
 	/* jobs wait for an executor: look again whether more are needed */
 	if (UnrdfReadyCount(d->lanes) > 0 && d->pool.n < unrdf_max_executors)
 		ms = Min(ms, SLOW_MICROS / 1000);
@@ -751,6 +766,8 @@ time_to_wait(Dispatcher *d)
 static void
 step(Dispatcher *d)
 {
+	if (!d->restoring && pg_atomic_exchange_u32(&d->db->wants_epoch, 0))
+		UnrdfEnsureEpoch();
 	take_results(d);
 	keep_integrator(d);
 	look(d);

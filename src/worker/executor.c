@@ -124,28 +124,12 @@ on_timeout(void)
 	SetLatch(MyLatch);
 }
 
-/*
- * Makes the epoch's row, once per server start, in a transaction of its own: whoever makes it keeps all others waiting to
- * the end of its transaction, and a handler may take hours.
- */
-static void
-ensure_epoch(void)
-{
-	UnrdfDatabase *db = UnrdfMyDatabase();
-
-	if (db && pg_atomic_read_u32(&db->epoch) != 0)
-		return;
-	UnrdfXactBegin("beginning an epoch");
-	(void) UnrdfCurrentEpoch();
-	UnrdfXactCommit();
-}
-
 static void
 begin_run(Run *run, UnrdfSlot *slot, int capacity)
 {
 	memset(run, 0, sizeof(*run));
 	run->slot = slot;
-	ensure_epoch();
+	UnrdfEnsureEpoch();
 	UnrdfXactBegin(capacity == 1 ? "running a job" : "running jobs");
 	run->context =
 		AllocSetContextCreate(TopTransactionContext, "unrdf run", ALLOCSET_DEFAULT_SIZES);
@@ -262,11 +246,15 @@ call_handler(Run *run, Call *call, UnrdfJob *job)
 	Jsonb *result = NULL;
 	int timeout = job->timeout_ms >= 0 ? job->timeout_ms : call->timeout_ms;
 
+	if (job->args == NULL)
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("arguments of job " INT64_FORMAT " are gone", job->id)));
 	InitFunctionCallInfoData(*fcinfo, &call->flinfo, call->nargs, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = call->nargs == 1 ? JsonbPGetDatum(job->args) : Int64GetDatum(job->id);
 	fcinfo->args[0].isnull = false;
 	fcinfo->args[1].value = JsonbPGetDatum(job->args);
 	fcinfo->args[1].isnull = false;
+	timed_out = 0;
 	if (timeout > 0)
 		enable_timeout_every(user_timeout, TimestampTzPlusMilliseconds(UnrdfNow(), timeout),
 							 TIMEOUT_REPEAT);
@@ -411,7 +399,6 @@ run_single(UnrdfSlot *slot, UnrdfTask *task)
 {
 	ErrorData *volatile error = NULL;
 
-	timed_out = 0;
 	PG_TRY();
 	{
 		Run run;

@@ -37,15 +37,22 @@ static bool
 step(int64 *restores)
 {
 	int64 n = 0;
-	int64 count;
+	UnrdfRestoreState restore;
 
 	UnrdfXactBegin("integrating receipts");
-	count = UnrdfRestoreCount();
-	if (*restores >= 0 && count != *restores)
+	UnrdfRestoreRead(&restore);
+	if (*restores >= 0 && restore.count != *restores)
 		proc_exit(0);
-	*restores = count;
-	if (!UnrdfRestoring())
+	*restores = restore.count;
+	if (!restore.running)
 		n = UnrdfIntegrate(INT_MAX);
+	/* these may be of a restore that has begun since, and their log be about to come: leave none of it */
+	if (n > 0)
+	{
+		UnrdfRestoreRead(&restore);
+		if (restore.running || restore.count != *restores)
+			proc_exit(0);
+	}
 	UnrdfXactCommit();
 	return n > 0;
 }

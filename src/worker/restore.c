@@ -22,8 +22,10 @@
 #include "queue/config.h"
 #include "worker/restore.h"
 
-static UnrdfPlan is_restoring = {"SELECT 1 FROM unrdf.restoring LIMIT 1", 0};
-static UnrdfPlan count_restores = {"SELECT pg_catalog.count(*) FROM unrdf.restored", 0};
+static UnrdfPlan read_state = {
+	"SELECT EXISTS (SELECT FROM unrdf.restoring), pg_catalog.count(*), coalesce(pg_catalog.max(xid), '0')"
+	" FROM unrdf.restored",
+	0};
 static UnrdfPlan begin_restore = {"INSERT INTO unrdf.restoring (since) SELECT pg_catalog.now()"
 								  " WHERE NOT EXISTS (SELECT FROM unrdf.restoring)",
 								  0};
@@ -34,30 +36,18 @@ static UnrdfPlan note_restore = {
 	" (SELECT xid FROM unrdf.job ORDER BY xid DESC LIMIT 1)) AS x ORDER BY x.xid DESC LIMIT 1), '0')",
 	0};
 
-/* UnrdfRestoring tells whether a dump is being loaded, as the newest snapshot sees it. */
-bool
-UnrdfRestoring(void)
+/* UnrdfRestoreRead reads what the newest snapshot sees of restores. */
+void
+UnrdfRestoreRead(UnrdfRestoreState *state)
 {
-	bool restoring;
-
-	SPI_connect();
-	restoring = UnrdfExecuteLatest(&is_restoring, NULL, NULL) > 0;
-	SPI_finish();
-	return restoring;
-}
-
-/* UnrdfRestoreCount returns how many restores this database has seen. */
-int64
-UnrdfRestoreCount(void)
-{
-	int64 count;
 	bool isnull;
 
 	SPI_connect();
-	UnrdfExecuteLatest(&count_restores, NULL, NULL);
-	count = DatumGetInt64(UnrdfResult(0, 0, &isnull));
+	UnrdfExecuteLatest(&read_state, NULL, NULL);
+	state->running = DatumGetBool(UnrdfResult(0, 0, &isnull));
+	state->count = DatumGetInt64(UnrdfResult(0, 1, &isnull));
+	state->until = DatumGetUInt64(UnrdfResult(0, 2, &isnull));
 	SPI_finish();
-	return count;
 }
 
 /* UnrdfRestoreBegins holds everything back from this transaction's commit on. */

@@ -3,8 +3,15 @@
 
 #include "postgres.h"
 
-extern bool UnrdfRestoring(void);
-extern int64 UnrdfRestoreCount(void);
+/* What a database has seen of restores. */
+typedef struct UnrdfRestoreState
+{
+	bool running; /* a dump is being loaded */
+	int64 count;  /* of those that have ended */
+	uint64 until; /* the highest transaction id among restored rows */
+} UnrdfRestoreState;
+
+extern void UnrdfRestoreRead(UnrdfRestoreState *state);
 extern void UnrdfRestoreBegins(void);
 extern void UnrdfFinishRestore(void);
 

@@ -12,7 +12,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_node install register_effect wait_for wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
-  crash_and_start sql_fails log_position log_since occurrences
+  crash_and_start sql_fails log_position log_since occurrences memory_of
 );
 
 # Settings of every node: what the tests of PostgreSQL set otherwise, and a pool that is small and quick to change.
@@ -208,6 +208,28 @@ sub occurrences
 	my @found = $text =~ /$pattern/g;
 
 	return scalar @found;
+}
+
+# The memory contexts of a process, as the server's function writes them to its log: a hash of bytes by name, those of one
+# name together, and their total as "Grand total".
+sub memory_of
+{
+	my ($node, $db, $pid) = @_;
+	my $until = time() + $PostgreSQL::Test::Utils::timeout_default;
+	my $position = log_position($node);
+	my ($log, $total);
+	my %bytes;
+
+	$node->safe_psql($db, "SELECT pg_log_backend_memory_contexts($pid)") eq 't' or die "process $pid cannot be asked for its memory";
+	# what is printed comes in several writes, the total last
+	until (($total) = ($log = log_since($node, $position)) =~ /^.* \[$pid\] .*Grand total: (\d+) bytes in .*\n/m)
+	{
+		die "process $pid does not tell its memory" if time() > $until;
+		usleep(20_000);
+	}
+	$bytes{$1} += $2 while $log =~ /^.* \[$pid\] .*level: \d+; ([^:\n]+): (\d+) total in /mg;
+	$bytes{'Grand total'} = $total;
+	return %bytes;
 }
 
 1;

@@ -3,6 +3,8 @@
 -- Structure: no white space, members sorted by UTF-16 code units
 SELECT unrdf.canonical_json(v::jsonb) FROM (VALUES ('{}'), ('[]'), ('null'), ('true'), ('false'), ('""'), ('"a"'), ('0'),
 	('{"b": 1, "a": [1, 2, {"d": null, "c": {}}]}'), ('[[], {}, [[]]]')) AS t (v);
+-- keys beyond ASCII in UTF-16 order, and one that is the other's beginning
+SELECT unrdf.canonical_json('{"\ufffd": 1, "\ud800\udc00": 2, "\ue000": 3, "\ud7ff": 4, "\ud7ff\ud800\udc00": 5}') = U&'{"\D7FF":4,"\D7FF\+010000":5,"\+010000":2,"\E000":3,"\FFFD":1}' AS utf_16_order;
 -- section 3.2.3's own example: € is before the emoji in UTF-16, after it in UTF-8 it is not
 SELECT unrdf.canonical_json('{"\u20ac": "Euro Sign", "\r": "Carriage Return", "\ufb33": "Hebrew Letter Dalet With Dagesh",
 	"1": "One", "\ud83d\ude00": "Emoji: Grinning Face", "\u0080": "Control", "\u00f6": "Latin Small Letter O With Diaeresis"}');
@@ -14,6 +16,8 @@ SELECT unrdf.canonical_json('{"aa": 1, "b": 2, "a": 3, "": 4, "B": 5, "a ": 6}')
 
 -- Strings: only what must be escaped, in its shortest form
 SELECT unrdf.canonical_json(to_jsonb(chr(8) || chr(9) || chr(10) || chr(12) || chr(13) || '"\/' || chr(1) || chr(31) || chr(127) || chr(8232)));
+-- what psql does not show as it is
+SELECT encode(convert_to(unrdf.canonical_json(to_jsonb(chr(127) || chr(128) || chr(8232) || chr(65535) || chr(1114111))), 'UTF8'), 'hex') AS bytes;
 SELECT unrdf.canonical_json('"\u00e9\u0065\u0301"') = '"é' || 'e' || U&'\0301' || '"' AS not_normalized;
 
 -- Numbers: as ECMAScript writes them

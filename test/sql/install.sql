@@ -83,5 +83,21 @@ SELECT count(*) FROM unrdf.jobs;
 SELECT unrdf.enqueue('anything');
 RESET ROLE;
 
+-- What was granted works: a producer and an operator do what they do in other tests, here is the rest
+SET ROLE regress_unrdf_auditor;
+SELECT count(*) AS wrong FROM unrdf.verify_all();
+SELECT count(*) AS running FROM unrdf.stat_verify;
+SELECT size >= 0 AS size, unrdf.receipt(-1) IS NULL AS receipt, (unrdf.verify(-1)).verdict, (unrdf.inclusion_proof(-1)).index FROM unrdf.log_size();
+RESET ROLE;
+SET ROLE regress_unrdf_operator;
+SELECT count(*) > 0 AS workers FROM unrdf.stat_workers;
+RESET ROLE;
+-- to a role whose name has to be quoted as well, and not to one that is not there
+CREATE ROLE "regress_unrdf Odd ""one""";
+SELECT unrdf.grant_access('"regress_unrdf Odd ""one"""', 'producer');
+SELECT has_function_privilege('regress_unrdf Odd "one"', 'unrdf.cancel(bigint)', 'EXECUTE') AS granted;
+SELECT unrdf.grant_access('regress_unrdf_nobody', 'producer');
+DROP OWNED BY "regress_unrdf Odd ""one""";
+DROP ROLE "regress_unrdf Odd ""one""";
 DROP OWNED BY regress_unrdf_producer, regress_unrdf_operator, regress_unrdf_auditor;
 DROP ROLE regress_unrdf_producer, regress_unrdf_operator, regress_unrdf_auditor;

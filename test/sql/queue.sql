@@ -7,21 +7,35 @@ CREATE SCHEMA q;
 SELECT unrdf.create_queue('q_plain');
 SELECT unrdf.create_queue('q_limited', 1);
 SELECT name, paused, max_running FROM unrdf.queues WHERE name IN ('default', 'q_plain', 'q_limited') ORDER BY name;
-SELECT unrdf.create_queue('q_plain');
-SELECT unrdf.create_queue('');
-SELECT unrdf.create_queue(repeat('x', 64));
-SELECT unrdf.create_queue(NULL);
-SELECT unrdf.create_queue('q_none', 0);
-SELECT unrdf.create_queue('q_none', -1);
-SELECT unrdf.pause_queue('q_none');
-SELECT unrdf.resume_queue('q_none');
-SELECT unrdf.pause_queue(NULL) IS NULL AS strict;
+-- what a refused statement raises; nothing, where it is not refused
+CREATE FUNCTION q.raised(statement text, OUT code text, OUT message text, OUT hint text) LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE statement;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+END $$;
+SELECT statement, r.* FROM unnest(ARRAY[
+	'unrdf.create_queue(''q_plain'')',
+	'unrdf.create_queue('''')',
+	'unrdf.create_queue(repeat(''x'', 64))',
+	'unrdf.create_queue(NULL)',
+	'unrdf.create_queue(''q_none'', 0)',
+	'unrdf.create_queue(''q_none'', -1)',
+	'unrdf.pause_queue(''q_none'')',
+	'unrdf.pause_queue('''')',
+	'unrdf.resume_queue(''q_none'')'
+	]) AS statement, q.raised('SELECT ' || statement) AS r;
+BEGIN;
+SELECT unrdf.create_queue(repeat('x', 63), NULL), unrdf.create_queue('q_most', 2147483647);
+SELECT length(name), max_running FROM unrdf.queues WHERE name LIKE 'xx%' OR name = 'q_most' ORDER BY name;
+ROLLBACK;
+SELECT unrdf.pause_queue(NULL) IS NULL AND unrdf.resume_queue(NULL) IS NULL AS strict;
 SELECT unrdf.pause_queue('q_plain');
 SELECT name, paused, max_running FROM unrdf.queues WHERE name = 'q_plain';
 SELECT unrdf.pause_queue('q_plain');
 SELECT unrdf.resume_queue('q_plain');
 SELECT name, paused, max_running FROM unrdf.queues WHERE name = 'q_plain';
-SELECT changed_by FROM unrdf.queue_state AS s JOIN unrdf.queue AS q ON q.id = s.queue WHERE q.name = 'q_plain';
+SELECT changed_by = quote_ident(current_user)::regrole AS by_me FROM unrdf.queue_state AS s JOIN unrdf.queue AS q ON q.id = s.queue WHERE q.name = 'q_plain';
 -- pausing keeps the limit
 SELECT unrdf.pause_queue('q_limited');
 SELECT name, paused, max_running FROM unrdf.queues WHERE name = 'q_limited';
@@ -39,6 +53,10 @@ CREATE FUNCTION q.bad_three(a bigint, b jsonb, c jsonb) RETURNS void LANGUAGE sq
 CREATE FUNCTION q.bad_order(b jsonb, a bigint) RETURNS void LANGUAGE sql AS $$ SELECT $$;
 CREATE PROCEDURE q.bad_procedure(args jsonb) LANGUAGE sql AS $$ SELECT $$;
 CREATE AGGREGATE q.bad_aggregate(jsonb) (SFUNC = jsonb_concat, STYPE = jsonb);
+CREATE FUNCTION q.bad_window(jsonb) RETURNS jsonb LANGUAGE internal WINDOW AS 'window_first_value';
+CREATE FUNCTION q.bad_variadic(VARIADIC jsonb[]) RETURNS void LANGUAGE sql AS $$ SELECT $$;
+CREATE FUNCTION q.bad_any(anyelement) RETURNS void LANGUAGE sql AS $$ SELECT $$;
+CREATE FUNCTION q.bad_none() RETURNS void LANGUAGE sql AS $$ SELECT $$;
 SELECT unrdf.register_handler('q_note', 'q.note(jsonb)');
 SELECT unrdf.register_handler('q_note_json', 'q.note_json(jsonb)');
 SELECT unrdf.register_handler('q_note_id', 'q.note_id(bigint, jsonb)');
@@ -50,28 +68,47 @@ SELECT result FROM unrdf.receipt WHERE id = :b;
 SELECT result = to_jsonb(id) AS knows_its_id FROM unrdf.receipt WHERE id = :c;
 
 -- Handlers that cannot be
-SELECT unrdf.register_handler('q_bad', 'q.bad_text(text)');
-SELECT unrdf.register_handler('q_bad', 'q.bad_result(jsonb)');
-SELECT unrdf.register_handler('q_bad', 'q.bad_set(jsonb)');
-SELECT unrdf.register_handler('q_bad', 'q.bad_three(bigint, jsonb, jsonb)');
-SELECT unrdf.register_handler('q_bad', 'q.bad_order(jsonb, bigint)');
-SELECT unrdf.register_handler('q_bad', 'q.bad_procedure(jsonb)');
-SELECT unrdf.register_handler('q_bad', 'q.bad_aggregate(jsonb)');
-SELECT unrdf.register_handler('q_bad', 'q.nothing(jsonb)');
-SELECT unrdf.register_handler('q_bad', 0::oid::regprocedure);
-SELECT unrdf.register_handler('q_bad', NULL);
-SELECT unrdf.register_handler(NULL, 'q.note(jsonb)');
-SELECT unrdf.register_handler('', 'q.note(jsonb)');
-SELECT unrdf.register_handler('q_bad', 'q.note(jsonb)', max_attempts => 0);
-SELECT unrdf.register_handler('q_bad', 'q.note(jsonb)', max_attempts => 1001);
-SELECT unrdf.register_handler('q_bad', 'q.note(jsonb)', max_attempts => NULL);
-SELECT unrdf.register_handler('q_bad', 'q.note(jsonb)', timeout => '-1 s');
-SELECT unrdf.register_handler('q_bad', 'q.note(jsonb)', timeout => '25 days');
-SELECT unrdf.register_handler('q_bad', 'q.note(jsonb)', timeout => NULL);
-SELECT unrdf.register_handler('q_bad', 'q.note(jsonb)', backoff => '-1 s');
-SELECT unrdf.register_handler('q_bad', 'q.note(jsonb)', backoff => '2 s', backoff_cap => '1 s');
-SELECT unrdf.register_handler('q_bad', 'q.note(jsonb)', own_transaction => NULL);
+SELECT arguments, r.* FROM unnest(ARRAY[
+	'''q_bad'', ''q.bad_text(text)''',
+	'''q_bad'', ''q.bad_result(jsonb)''',
+	'''q_bad'', ''q.bad_set(jsonb)''',
+	'''q_bad'', ''q.bad_three(bigint, jsonb, jsonb)''',
+	'''q_bad'', ''q.bad_order(jsonb, bigint)''',
+	'''q_bad'', ''q.bad_procedure(jsonb)''',
+	'''q_bad'', ''q.bad_aggregate(jsonb)''',
+	'''q_bad'', ''q.bad_window(jsonb)''',
+	'''q_bad'', ''q.bad_variadic(jsonb[])''',
+	'''q_bad'', ''q.bad_any(anyelement)''',
+	'''q_bad'', ''q.bad_none()''',
+	'''q_bad'', ''q.nothing(jsonb)''',
+	'''q_bad'', 0::oid::regprocedure',
+	'''q_bad'', NULL',
+	'NULL, ''q.note(jsonb)''',
+	''''', ''q.note(jsonb)''',
+	'repeat(''x'', 64), ''q.note(jsonb)''',
+	'''q_bad'', ''q.note(jsonb)'', max_attempts => 0',
+	'''q_bad'', ''q.note(jsonb)'', max_attempts => 1001',
+	'''q_bad'', ''q.note(jsonb)'', max_attempts => NULL',
+	'''q_bad'', ''q.note(jsonb)'', timeout => ''-1 s''',
+	'''q_bad'', ''q.note(jsonb)'', timeout => ''25 days''',
+	'''q_bad'', ''q.note(jsonb)'', timeout => NULL',
+	'''q_bad'', ''q.note(jsonb)'', backoff => ''-1 s''',
+	'''q_bad'', ''q.note(jsonb)'', backoff => ''25 days'', backoff_cap => ''25 days''',
+	'''q_bad'', ''q.note(jsonb)'', backoff => NULL',
+	'''q_bad'', ''q.note(jsonb)'', backoff => ''2 s'', backoff_cap => ''1 s''',
+	'''q_bad'', ''q.note(jsonb)'', backoff_cap => ''25 days''',
+	'''q_bad'', ''q.note(jsonb)'', backoff_cap => ''-1 s''',
+	'''q_bad'', ''q.note(jsonb)'', backoff_cap => NULL',
+	'''q_bad'', ''q.note(jsonb)'', own_transaction => NULL'
+	]) AS arguments, q.raised('SELECT unrdf.register_handler(' || arguments || ')') AS r;
 SELECT count(*) AS nothing_registered FROM unrdf.handler WHERE name = 'q_bad';
+
+-- the most there can be; a time-out shorter than a millisecond is not none
+BEGIN;
+SELECT unrdf.register_handler('q_most', 'q.note(jsonb)', 1000, '24 days', '24 days', '24 days', true);
+SELECT unrdf.register_handler('q_least', 'q.note(jsonb)', 1, '1 us', '0', '0', false);
+SELECT name, max_attempts, timeout_ms, backoff_ms, backoff_cap_ms, own_transaction FROM unrdf.handler WHERE name IN ('q_most', 'q_least') ORDER BY name;
+ROLLBACK;
 
 -- The owner may change a handler, and the next job runs the new function; nobody else may
 SELECT unrdf.register_handler('q_note', 'q.note_json(jsonb)', max_attempts => 1, timeout => '1500 ms', backoff => '0', backoff_cap => '0', own_transaction => true);
@@ -84,14 +121,14 @@ CREATE ROLE regress_unrdf_other;
 SELECT unrdf.grant_access('regress_unrdf_operator', 'operator'), unrdf.grant_access('regress_unrdf_other', 'operator');
 GRANT USAGE, CREATE ON SCHEMA q TO regress_unrdf_operator, regress_unrdf_other;
 SET ROLE regress_unrdf_operator;
-SELECT unrdf.register_handler('q_note', 'q.note(jsonb)');
+SELECT * FROM q.raised('SELECT unrdf.register_handler(''q_note'', ''q.note(jsonb)'')');
 SELECT unrdf.register_handler('q_theirs', 'q.note(jsonb)');
 SELECT unrdf.pause_queue('q_plain');
 SET ROLE regress_unrdf_other;
-SELECT unrdf.register_handler('q_theirs', 'q.note_json(jsonb)');
+SELECT * FROM q.raised('SELECT unrdf.register_handler(''q_theirs'', ''q.note_json(jsonb)'')');
 SELECT unrdf.resume_queue('q_plain');
 RESET ROLE;
-SELECT name, function, owner FROM unrdf.handler WHERE name IN ('q_note', 'q_theirs') ORDER BY name;
+SELECT name, function, nullif(owner, quote_ident(current_user)::regrole)::regrole AS of_other FROM unrdf.handler WHERE name IN ('q_note', 'q_theirs') ORDER BY name;
 -- a member of the owner may, and ownership stays
 GRANT regress_unrdf_operator TO regress_unrdf_other;
 SET ROLE regress_unrdf_other;
@@ -102,7 +139,7 @@ SELECT name, function, owner FROM unrdf.handler WHERE name = 'q_theirs';
 CREATE FUNCTION q.secret(args jsonb) RETURNS void LANGUAGE sql AS $$ SELECT $$;
 REVOKE EXECUTE ON FUNCTION q.secret(jsonb) FROM PUBLIC;
 SET ROLE regress_unrdf_other;
-SELECT unrdf.register_handler('q_secret', 'q.secret(jsonb)');
+SELECT * FROM q.raised('SELECT unrdf.register_handler(''q_secret'', ''q.secret(jsonb)'')');
 RESET ROLE;
 -- rolled back, it is not there, in this session either
 BEGIN;

@@ -40,18 +40,27 @@ BEGIN
 	END LOOP;
 END $$;
 CALL rc.await_integration();
+-- what comes last is in no tile yet; three of one transaction are one integration, and one more is another
+SELECT count(unrdf.record('create', 'pad/' || i)) < 56 AS padded FROM unrdf.log_size(), generate_series(size % 256, 255) AS i WHERE size % 256 > 200;
+CALL rc.await_integration();
+INSERT INTO rc.mine SELECT 'three', unrdf.record('create', 'three/' || i) FROM generate_series(1, 3) AS i;
+CALL rc.await_integration();
+INSERT INTO rc.mine VALUES ('newest', unrdf.record('create', 'newest'));
+CALL rc.await_integration();
 -- one whose tile is full: hundreds of leaves come after it
 SELECT id AS job FROM rc.mine WHERE name = 'job' ORDER BY unrdf.leaf_index(id) LIMIT 1 OFFSET 300 \gset
-SELECT id AS newest FROM rc.mine ORDER BY unrdf.leaf_index(id) DESC LIMIT 1 \gset
+SELECT id AS newest FROM rc.mine WHERE name = 'newest' \gset
+SELECT min(id) AS three FROM rc.mine WHERE name = 'three' \gset
+SELECT id AS create FROM rc.mine WHERE name = 'create' \gset
 SELECT id AS update FROM rc.mine WHERE name = 'update' \gset
 
 -- The chain of a subject
-SELECT m.name, r.kind, r.outcome, r.operation, r.revision, r.actor, r.payload, r.attempt, previous = unrdf.leaf_hash(convert_to(unrdf.canonical_receipt(lag(r.id) OVER (ORDER BY r.revision)), 'UTF8')) AS linked
+SELECT m.name, r.kind, r.outcome, r.operation, r.revision, r.actor = current_user AS actor, r.payload, r.attempt, previous = unrdf.leaf_hash(convert_to(unrdf.canonical_receipt(lag(r.id) OVER (ORDER BY r.revision)), 'UTF8')) AS linked
 FROM rc.mine AS m JOIN unrdf.receipt AS r ON r.id = m.id WHERE subject = 'invoice/1 é' ORDER BY revision;
 SELECT revision, previous IS NOT NULL AS has_previous FROM unrdf.receipt WHERE subject IN ('twice', 'invoice/2') ORDER BY subject, revision;
-SELECT name, unrdf.receipt(id) - '{id,epoch,node,origin,started,finished,payload,previous,result}'::text[] - CASE WHEN kind = 1 THEN 'subject' ELSE '' END AS receipt,
-	unrdf.receipt(id)->>'subject' = coalesce(subject, 'job/' || id) AS subject
-FROM rc.mine JOIN unrdf.receipt USING (id) WHERE name <> 'job' AND name <> 'twice' ORDER BY id;
+SELECT name, unrdf.receipt(id) - '{actor,id,epoch,node,origin,started,finished,payload,previous,result}'::text[] - CASE WHEN kind = 1 THEN 'subject' ELSE '' END AS receipt,
+	unrdf.receipt(id)->>'subject' = coalesce(subject, 'job/' || id) AS subject, unrdf.receipt(id)->>'actor' = current_user AS actor
+FROM rc.mine JOIN unrdf.receipt USING (id) WHERE name NOT IN ('job', 'twice', 'three', 'newest') ORDER BY id;
 SELECT unrdf.receipt(-1) IS NULL AS none, unrdf.canonical_receipt(-1) IS NULL AS none_either, unrdf.leaf_index(-1) IS NULL AS nor_a_leaf;
 
 -- Canonical JSON, for what was put in here
@@ -103,17 +112,15 @@ END $$;
 SELECT (SELECT root FROM unrdf.log_size()) = rc.root(array_agg(hash ORDER BY index)) AS newest FROM leaf;
 SELECT count(*) > 0 AS any, bool_and(i.root = rc.root((SELECT array_agg(l.hash ORDER BY l.index) FROM leaf AS l WHERE l.index < i.first + i.n))) AS right
 FROM (SELECT * FROM unrdf.integration WHERE log = 1 ORDER BY first LIMIT 20) AS i;
--- tiles; of level 1 where there are leaves enough
+-- tiles; those of higher levels are in test volume
 SELECT count(*) > 1 AS any, bool_and(hashes = (SELECT string_agg(l.hash, '' ORDER BY l.index) FROM leaf AS l WHERE l.index / 256 = t.idx)) AS right
 FROM unrdf.tile AS t WHERE log = 1 AND level = 0;
-SELECT count(*) = (SELECT size / 65536 FROM unrdf.log_size()) AS all, coalesce(bool_and(hashes = (SELECT string_agg(rc.root(a), '' ORDER BY g)
-	FROM (SELECT l.index / 256 AS g, array_agg(l.hash ORDER BY l.index) AS a FROM leaf AS l WHERE l.index / 65536 = t.idx GROUP BY 1) AS s)), true) AS right
-FROM unrdf.tile AS t WHERE log = 1 AND level = 1;
-SELECT unrdf.leaf_hash('') = digest('\x00'::bytea, 'sha256') AS leaf_hash;
+SELECT unrdf.leaf_hash('') = digest('\x00'::bytea, 'sha256') AS leaf_hash, unrdf.leaf_hash(convert_to('é', 'UTF8')) = digest('\x00c3a9'::bytea, 'sha256') AS of_bytes, unrdf.leaf_hash(NULL) IS NULL AS strict;
 
 -- All good
 SELECT (v).verdict, (v).reason, count(*) FROM (SELECT unrdf.verify(id) AS v FROM rc.mine) AS t GROUP BY 1, 2;
 SELECT * FROM unrdf.verify(-1);
+SELECT * FROM unrdf.verify(NULL);
 SELECT * FROM unrdf.verify_all();
 SELECT * FROM unrdf.verify_all(0);
 SELECT * FROM unrdf.verify_all(2);
@@ -158,12 +165,62 @@ BEGIN; UPDATE unrdf.receipt SET subject = 'invoice/3' WHERE id = :update; SELECT
 BEGIN; UPDATE unrdf.receipt SET revision = 77 WHERE id = :update; SELECT * FROM rc.check(:update); ROLLBACK;
 BEGIN; DELETE FROM unrdf.receipt WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
 BEGIN; DELETE FROM unrdf.receipt WHERE id = :update; SELECT * FROM rc.check(:update); ROLLBACK;
+-- the remaining columns, and those that a receipt of its kind does not have
+BEGIN; UPDATE unrdf.receipt SET id = nextval('unrdf.operation_id') WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET payload_hash = digest('x', 'sha256') WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET payload_hash = substr(payload_hash, 2) WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET salt = salt || '\x00' WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET result_hash = digest('x', 'sha256') WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET result_hash = NULL WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET result_hash = NULL, result = NULL WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET payload = '1' WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET subject = 'job/' || id WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET revision = 1 WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET subject = 'job/' || id, revision = 1 WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET previous = payload_hash WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET kind = 2 WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET kind = 1 WHERE id = :update; SELECT * FROM rc.check(:update); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET revision = NULL WHERE id = :update; SELECT * FROM rc.check(:update); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET subject = NULL WHERE id = :newest; SELECT * FROM rc.check(:newest); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET subject = NULL, revision = NULL WHERE id = :newest; SELECT * FROM rc.check(:newest); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET previous = payload_hash WHERE id = :create; SELECT * FROM rc.check(:create); ROLLBACK;
+BEGIN; UPDATE unrdf.receipt SET xid = (xid::text::bigint + 1000000)::text::xid8 WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+BEGIN; UPDATE unrdf.job SET id = -id WHERE id = :job; SELECT * FROM rc.check(:job); ROLLBACK;
+-- a row that was never integrated, though the log is past its transaction; the trigger would take it for a restored one
+ALTER TABLE unrdf.receipt DISABLE TRIGGER restore_begins;
+BEGIN;
+INSERT INTO unrdf.receipt SELECT nextval('unrdf.operation_id'), xid, started_at, finished_at, epoch, attempt, revision, kind, outcome, operation, actor, 'forged', salt, payload_hash, result_hash, previous, payload, result
+	FROM unrdf.receipt WHERE id = :newest RETURNING id AS forged \gset
+SELECT * FROM rc.check(:forged);
+ROLLBACK;
+ALTER TABLE unrdf.receipt ENABLE TRIGGER restore_begins;
+
 -- the receipt's leaf in unrdf.integration: its hash, its receipt
 SELECT first, (unrdf.leaf_index(:job) - first) * 40 AS at FROM unrdf.integration WHERE log = 1 AND unrdf.leaf_index(:job) BETWEEN first AND first + n - 1 \gset
 BEGIN; UPDATE unrdf.integration SET leaves = set_byte(leaves, :at + 8, get_byte(leaves, :at + 8) # 1) WHERE log = 1 AND first = :first; SELECT * FROM rc.check(:job); ROLLBACK;
 BEGIN; UPDATE unrdf.integration SET leaves = set_byte(leaves, :at, 1) WHERE log = 1 AND first = :first; SELECT names_it, count(*) > 0 AS findings FROM rc.check(:job) GROUP BY 1 ORDER BY 1; ROLLBACK;
-BEGIN; UPDATE unrdf.integration SET leaves = substr(leaves, 2) WHERE log = 1 AND first = :first; SELECT count(*) > 0 AS findings FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
-BEGIN; DELETE FROM unrdf.integration WHERE log = 1 AND first = :first; SELECT count(*) > 0 AS findings FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
+-- every column of an integration, of which another follows
+SELECT first AS at_three FROM unrdf.integration WHERE log = 1 AND unrdf.leaf_index(:three) BETWEEN first AND first + n - 1 \gset
+BEGIN; UPDATE unrdf.integration SET leaves = substr(leaves, 2) WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; UPDATE unrdf.integration SET leaves = substr(leaves, 41, 40) || substr(leaves, 1, 40) || substr(leaves, 81) WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; UPDATE unrdf.integration SET leaves = substr(leaves, 1, 40) || substr(leaves, 1, 40) || substr(leaves, 81) WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; UPDATE unrdf.integration SET n = 2 WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; UPDATE unrdf.integration SET n = 4 WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; UPDATE unrdf.integration SET n = 2, leaves = substr(leaves, 1, 80) WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; UPDATE unrdf.integration SET first = first + 1 WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; UPDATE unrdf.integration SET first = -1 WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; UPDATE unrdf.integration SET log = 2 WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; UPDATE unrdf.integration SET xid_min = (xid_min::text::bigint + 1)::text::xid8, xid_max = (xid_max::text::bigint + 1)::text::xid8 WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; UPDATE unrdf.integration SET xid_max = (xid_max::text::bigint - 1)::text::xid8 WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; UPDATE unrdf.integration SET root = substr(root, 2) WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+BEGIN; DELETE FROM unrdf.integration WHERE log = 1 AND first = :at_three; SELECT * FROM rc.check(:three); ROLLBACK;
+-- what no receipt and no root speaks of: where the integrator has read to and when, a job's lane, its failures
+BEGIN;
+UPDATE unrdf.integration SET at = at + interval '1 s', epoch = epoch + 1, position = '' WHERE log = 1 AND first = :at_three;
+UPDATE unrdf.job SET queue = 0, priority = 0, key = 'x', run_at = now(), enqueued_at = now(), max_attempts = 1, timeout_ms = 1 WHERE id = :job;
+UPDATE unrdf.attempt SET message = 'x', sqlstate = '00000';
+SELECT * FROM rc.check(:job);
+ROLLBACK;
 -- one that is in no tile yet
 SELECT first AS last, (unrdf.leaf_index(:newest) - first) * 40 AS at FROM unrdf.integration WHERE log = 1 AND unrdf.leaf_index(:newest) BETWEEN first AND first + n - 1 \gset
 BEGIN; UPDATE unrdf.integration SET leaves = set_byte(leaves, :at + 8, get_byte(leaves, :at + 8) # 1) WHERE log = 1 AND first = :last; SELECT * FROM rc.check(:newest); ROLLBACK;
@@ -171,12 +228,18 @@ BEGIN; UPDATE unrdf.integration SET leaves = set_byte(leaves, :at + 8, get_byte(
 SELECT unrdf.leaf_index(:job) / 256 AS tile, unrdf.leaf_index(:job) % 256 * 32 AS at \gset
 BEGIN; UPDATE unrdf.tile SET hashes = set_byte(hashes, :at, get_byte(hashes, :at) # 128) WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
 BEGIN; DELETE FROM unrdf.tile WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
+BEGIN; UPDATE unrdf.tile SET log = 2 WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
+BEGIN; UPDATE unrdf.tile SET level = 1 WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
+BEGIN; UPDATE unrdf.tile SET idx = idx + 1000 WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
+BEGIN; UPDATE unrdf.tile SET hashes = substr(hashes, 33) || substr(hashes, 1, 32) WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
 BEGIN; INSERT INTO unrdf.tile SELECT log, 3, 5, hashes FROM unrdf.tile WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
 -- the newest root, and an older one
 BEGIN; UPDATE unrdf.integration SET root = set_byte(root, 31, get_byte(root, 31) # 1) WHERE log = 1 AND first = (SELECT max(first) FROM unrdf.integration WHERE log = 1); SELECT * FROM rc.check(:job); ROLLBACK;
 BEGIN; UPDATE unrdf.integration SET root = set_byte(root, 0, get_byte(root, 0) # 1) WHERE log = 1 AND first = (SELECT min(first) FROM unrdf.integration WHERE log = 1); SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
 -- the epoch: every receipt of it
 BEGIN; UPDATE unrdf.epoch SET node = node || 'x'; SELECT * FROM rc.check(:job) WHERE found_by = 'verify'; SELECT count(*) >= 700 AS every_one FROM unrdf.verify_all(); ROLLBACK;
+BEGIN; UPDATE unrdf.epoch SET origin = origin || 'x'; SELECT * FROM rc.check(:job) WHERE found_by = 'verify'; SELECT count(*) >= 700 AS every_one FROM unrdf.verify_all(); ROLLBACK;
+BEGIN; DELETE FROM unrdf.epoch; SELECT * FROM rc.check(:job); ROLLBACK;
 -- and all is good again
 SELECT * FROM unrdf.verify_all();
 
@@ -195,6 +258,8 @@ SELECT p.index IS NULL AS not_in_it FROM unrdf.inclusion_proof(:job, unrdf.leaf_
 \set VERBOSITY sqlstate
 SELECT p.index IS NULL AS larger_than_the_log FROM unrdf.log_size() AS s, unrdf.inclusion_proof(:job, s.size + 1) AS p;
 SELECT * FROM unrdf.inclusion_proof(:job, -1);
+SELECT * FROM unrdf.verify_all(-2);
+SELECT * FROM unrdf.verify_all(1025);
 \set VERBOSITY default
 -- each bit of a proof counts
 CREATE TEMP TABLE one AS SELECT * FROM proof WHERE id = :job;
@@ -203,7 +268,10 @@ FROM one, generate_series(1, cardinality(proof)) AS e, generate_series(0, 255) A
 SELECT count(*) FILTER (WHERE unrdf.verify_inclusion(set_bit(leaf, b, 1 - get_bit(leaf, b)), index, tree_size, proof, root)) AS leaf,
 	count(*) FILTER (WHERE unrdf.verify_inclusion(leaf, index, tree_size, proof, set_bit(root, b, 1 - get_bit(root, b)))) AS root FROM one, generate_series(0, 255) AS b;
 SELECT count(*) FILTER (WHERE unrdf.verify_inclusion(leaf, i, tree_size, proof, root)) AS indexes FROM one, generate_series(0, tree_size + 1) AS i;
--- and so does its shape; garbage is false, never an error
+-- and so does its shape; garbage is false, never an error, and null where there is nothing to answer
+SELECT unrdf.verify_inclusion(NULL, index, tree_size, proof, root) IS NULL AS leaf, unrdf.verify_inclusion(leaf, NULL, tree_size, proof, root) IS NULL AS index,
+	unrdf.verify_inclusion(leaf, index, NULL, proof, root) IS NULL AS size, unrdf.verify_inclusion(leaf, index, tree_size, NULL, root) IS NULL AS proof,
+	unrdf.verify_inclusion(leaf, index, tree_size, proof, NULL) IS NULL AS root FROM one;
 SELECT unrdf.verify_inclusion(leaf, index, tree_size, proof || root, root) AS longer, unrdf.verify_inclusion(leaf, index, tree_size, proof[2:], root) AS shorter,
 	unrdf.verify_inclusion(leaf, index, tree_size, '{}', root) AS empty, unrdf.verify_inclusion(leaf, tree_size, tree_size, proof, root) AS outside,
 	unrdf.verify_inclusion(leaf, -1, tree_size, proof, root) AS negative, unrdf.verify_inclusion(leaf, index, -1, proof, root) AS negative_size,

@@ -16,11 +16,11 @@ END $$;
 SELECT unrdf.register_handler('run_effect', 'run.effect(bigint, jsonb)', max_attempts => 1);
 SELECT unrdf.enqueue('run_effect', '{"n": 21}') AS good, unrdf.enqueue('run_effect', '{"n": 1, "fail": true}') AS bad \gset
 SELECT unrdf.wait(:good), unrdf.wait(:bad);
-SELECT n, e.xmin = r.xmin AS same_transaction, kind, outcome, attempt, operation, actor, subject, revision, result, payload, octet_length(salt) AS salt,
+SELECT n, e.xmin = r.xmin AS same_transaction, kind, outcome, attempt, operation, actor = current_user AS actor, subject, revision, result, payload, octet_length(salt) AS salt,
 	started_at <= finished_at AS in_order
 FROM run.effect AS e JOIN unrdf.receipt AS r ON r.id = e.job WHERE e.job = :good;
 SELECT count(*) AS effects_of_the_dead FROM run.effect WHERE job = :bad;
-SELECT kind, outcome, attempt, operation, actor, result FROM unrdf.receipt WHERE id = :bad;
+SELECT kind, outcome, attempt, operation, actor = current_user AS actor, result FROM unrdf.receipt WHERE id = :bad;
 -- a job that fails in a group takes no neighbour with it, and no effect twice
 CREATE TEMP TABLE grouped AS
 	SELECT id, n FROM unrdf.enqueue_many('run_effect', (SELECT array_agg(CASE WHEN i % 10 = 0 THEN jsonb_build_object('n', i, 'fail', true) ELSE jsonb_build_object('n', i) END ORDER BY i)
@@ -33,7 +33,7 @@ CREATE ROLE regress_unrdf_producer;
 SELECT unrdf.grant_access('regress_unrdf_producer', 'producer');
 GRANT USAGE ON SCHEMA run TO regress_unrdf_producer;
 CREATE FUNCTION run.who(args jsonb) RETURNS jsonb LANGUAGE sql AS $$
-	SELECT jsonb_build_object('current_user', current_user, 'session_user', session_user,
+	SELECT jsonb_build_object('current_user', current_user, 'session_user', (SELECT oid FROM pg_roles WHERE rolname = session_user),
 		'is_superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
 		'application', current_setting('application_name'), 'path', current_setting('search_path'), 'database', current_database()) $$;
 SELECT unrdf.register_handler('run_who', 'run.who(jsonb)', max_attempts => 1);
@@ -52,8 +52,7 @@ END $$;
 SELECT unrdf.register_handler('run_fail', 'run.fail(jsonb)', max_attempts => 3, backoff => '2 ms', backoff_cap => '3 ms');
 SELECT unrdf.enqueue('run_fail', '{"do": "brew", "what": "kettle"}') AS job \gset
 SELECT unrdf.wait(:job);
-SELECT n, sqlstate, message, detail, hint, context, retry_at IS NULL AS last, started_at <= finished_at AS in_order,
-	extract(epoch FROM retry_at - finished_at) * 1000 BETWEEN 1.5 - 1 AND 3.75 AS pause FROM unrdf.attempt WHERE job = :job ORDER BY n;
+SELECT n, sqlstate, message, detail, hint, context, retry_at IS NULL AS last, started_at <= finished_at AS in_order FROM unrdf.attempt WHERE job = :job ORDER BY n;
 SELECT state, attempts, max_attempts, last_sqlstate, last_error FROM unrdf.jobs WHERE id = :job;
 SELECT bool_and(b.started_at >= a.retry_at) AS not_before FROM unrdf.attempt AS a JOIN unrdf.attempt AS b ON b.job = a.job AND b.n = a.n + 1 WHERE a.job = :job;
 -- mended, it comes back by revive, with the attempts counted anew
@@ -62,6 +61,22 @@ SELECT unrdf.revive(:job) AS revived \gset
 SELECT unrdf.wait(:revived);
 SELECT state, attempts, retry_of = :job AS of_it, args FROM unrdf.jobs WHERE id = :revived;
 SELECT state FROM unrdf.jobs WHERE id = :job;
+-- the pauses: 4 ms, doubled each time, at most 20 ms, and some of them shorter or longer by up to a quarter
+CREATE FUNCTION run.always(args jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'always'; END $$;
+SELECT unrdf.register_handler('run_always', 'run.always(jsonb)', max_attempts => 6, backoff => '4 ms', backoff_cap => '20 ms');
+CREATE TEMP TABLE always AS SELECT unrdf.enqueue('run_always') AS id FROM generate_series(1, 60);
+SELECT unrdf.wait(id) AS outcome, count(*) FROM always GROUP BY 1;
+SELECT a.n, count(*), bool_and(pause BETWEEN floor(0.75 * p.base) AND 1.25 * p.base) AS in_bounds,
+	count(*) FILTER (WHERE pause < p.base) > 0 AS some_shorter, count(*) FILTER (WHERE pause > p.base) > 0 OR p.base = 4 AS some_longer
+FROM unrdf.attempt AS a JOIN always ON id = a.job JOIN (VALUES (1, 4), (2, 8), (3, 16), (4, 20), (5, 20)) AS p (n, base) ON p.n = a.n,
+	LATERAL (SELECT extract(epoch FROM a.retry_at - a.finished_at) * 1000 AS pause) AS t
+GROUP BY a.n, p.base ORDER BY 1;
+SELECT count(*) AS last_ones, count(retry_at) AS with_a_pause FROM unrdf.attempt JOIN always ON id = job WHERE n = 6;
+SELECT bool_and(b.started_at >= a.retry_at) AS not_before FROM always JOIN unrdf.attempt AS a ON a.job = id JOIN unrdf.attempt AS b ON b.job = a.job AND b.n = a.n + 1;
+-- a job's own limit comes before the handler's
+SELECT unrdf.enqueue('run_always', max_attempts => 2) AS job \gset
+SELECT unrdf.wait(:job);
+SELECT state, attempts, max_attempts FROM unrdf.jobs WHERE id = :job;
 -- the second attempt succeeds: the receipt says so
 CREATE SEQUENCE run.tries;
 CREATE FUNCTION run.second(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -101,6 +116,19 @@ SELECT unrdf.enqueue('run_sleep') AS a, unrdf.enqueue('run_sleep_default', timeo
 SELECT unrdf.wait(:a), unrdf.wait(:b), unrdf.wait(:c), unrdf.wait(:d);
 SELECT j.handler, state, last_sqlstate FROM unrdf.jobs AS j WHERE j.id IN (:a, :b, :c, :d) ORDER BY id;
 SELECT message FROM unrdf.attempt WHERE job = :a;
+-- a time-out shorter than a millisecond is one; a handler that catches the cancel and comes to its end has ended (tried
+-- again, should the cancel come before it can catch anything)
+CREATE FUNCTION run.patient(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_sleep(3600);
+EXCEPTION WHEN query_canceled THEN
+	RETURN '"after all"';
+END $$;
+SELECT unrdf.register_handler('run_patient', 'run.patient(jsonb)', max_attempts => 1000, timeout => '50 ms', backoff => '0');
+SELECT unrdf.enqueue('run_patient') AS a, unrdf.enqueue('run_sleep_default', timeout => '1 us') AS b \gset
+SELECT unrdf.wait(:a), unrdf.wait(:b);
+SELECT result FROM unrdf.receipt WHERE id = :a;
+SELECT last_sqlstate FROM unrdf.jobs WHERE id = :b;
 -- none
 SELECT unrdf.register_handler('run_no_timeout', 'run.effect(bigint, jsonb)', max_attempts => 1, timeout => '0');
 SELECT unrdf.enqueue('run_no_timeout', '{"n": 1}') AS a, unrdf.enqueue('run_effect', '{"n": 1}', timeout => '0') AS b \gset
@@ -115,6 +143,12 @@ SELECT unrdf.register_handler('run_shout', 'run.shout(jsonb)', max_attempts => 1
 SELECT unrdf.enqueue('run_shout') AS job \gset
 SELECT unrdf.wait(:job);
 SELECT octet_length(message) AS message, right(message, 1), octet_length(detail) AS detail, octet_length(hint) AS hint, octet_length(context) < 8193 AS context FROM unrdf.attempt WHERE job = :job;
+
+CREATE FUNCTION run.mumble(args jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING DETAIL = 'only this', ERRCODE = 'UN043'; END $$;
+SELECT unrdf.register_handler('run_mumble', 'run.mumble(jsonb)', max_attempts => 1);
+SELECT unrdf.enqueue('run_mumble') AS job \gset
+SELECT unrdf.wait(:job);
+SELECT sqlstate, message <> '' AS message, detail, hint FROM unrdf.attempt WHERE job = :job;
 
 -- A result that canonical JSON cannot carry is the job's failure
 CREATE FUNCTION run.precise(args jsonb) RETURNS jsonb LANGUAGE sql AS $$ INSERT INTO run.effect VALUES (-1, 0); SELECT '9007199254740993'::jsonb $$;
@@ -188,7 +222,7 @@ BEGIN
 	EXCEPTION WHEN object_not_in_prerequisite_state THEN
 		lastval_state := 'unset';
 	END;
-	RETURN jsonb_build_object('pid', pg_backend_pid(), 'work_mem', current_setting('work_mem'), 'mine', coalesce(current_setting('run.mine', true), ''),
+	RETURN jsonb_build_object('pid', pg_backend_pid(), 'work_mem', (SELECT setting = reset_val FROM pg_settings WHERE name = 'work_mem'), 'mine', coalesce(current_setting('run.mine', true), ''),
 		'zone', current_setting('TimeZone') = (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'),
 		'path', current_setting('search_path'), 'locks', (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objid IN (7702, 7703)),
 		'cursors', (SELECT count(*) FROM pg_cursors), 'currval', lastval_state);

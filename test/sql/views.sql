@@ -69,7 +69,7 @@ SELECT owner, args FROM unrdf.jobs;
 CREATE FUNCTION pg_temp.leak(t jsonb) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN RAISE WARNING 'leaked %', t; RETURN true; END $$;
 SELECT count(*) FROM unrdf.jobs WHERE pg_temp.leak(args);
 SET ROLE regress_unrdf_reader;
-SELECT owner, args FROM unrdf.jobs WHERE id IN (:mine, :succeeded) ORDER BY id;
+SELECT nullif(owner, quote_ident(session_user)::regrole)::regrole AS of_other, args FROM unrdf.jobs WHERE id IN (:mine, :succeeded) ORDER BY id;
 RESET ROLE;
 DROP OWNED BY regress_unrdf_producer, regress_unrdf_other, regress_unrdf_member, regress_unrdf_reader;
 DROP ROLE regress_unrdf_producer, regress_unrdf_other, regress_unrdf_member, regress_unrdf_reader;

@@ -99,8 +99,8 @@ for my $kind (qw(launcher dispatcher integrator executor))
 			if ($busy)
 			{
 				enqueue('one', 500, '{}');
-				enqueue('one', 12, '{"sleep": 0.1}');
-				wait_for($node, 'one', running(2));
+				enqueue('one', 4, '{"sleep": 0.7}');
+				wait_for($node, 'one', running(1));
 			}
 			my $pid = $kind eq 'executor' && $busy
 			  ? $node->safe_psql('one', "SELECT pid FROM unrdf.stat_workers WHERE job IS NOT NULL AND datname = 'one' LIMIT 1")

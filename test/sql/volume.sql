@@ -1,0 +1,74 @@
+-- 100,000 jobs in one call, and a log large enough for tiles of the second level. The last test, so that the others' logs are small.
+SET statement_timeout = '180s';
+SET client_min_messages = warning;
+CREATE SCHEMA vol;
+CREATE FUNCTION vol.echo(args jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT args $$;
+SELECT unrdf.register_handler('vol_echo', 'vol.echo(jsonb)', max_attempts => 1);
+SELECT unrdf.create_queue('vol');
+CREATE TEMP TABLE many AS
+	SELECT id, n FROM unrdf.enqueue_many('vol_echo', (SELECT array_agg(jsonb_build_object('n', i) ORDER BY i) FROM generate_series(1, 100000) AS i),
+		queue => 'vol') WITH ORDINALITY AS t (id, n);
+-- every one runs once
+SELECT count(*), count(DISTINCT id), bool_and(unrdf.wait(id) = 'ok') AS ok FROM many;
+SELECT count(*), bool_and(r.result = jsonb_build_object('n', m.n) AND r.attempt = 1) AS right FROM many AS m JOIN unrdf.receipt AS r ON r.id = m.id;
+CREATE PROCEDURE vol.await_integration() LANGUAGE plpgsql AS $$
+BEGIN
+	WHILE (SELECT size FROM unrdf.log_size()) < (SELECT count(*) FROM unrdf.receipt) LOOP
+		PERFORM pg_sleep(0.01);
+		COMMIT;
+	END LOOP;
+END $$;
+CALL vol.await_integration();
+
+-- The log: every receipt once
+CREATE TEMP TABLE leaf AS
+	SELECT i.first + k AS index, ('x' || encode(substr(i.leaves, k * 40 + 1, 8), 'hex'))::bit(64)::bigint AS receipt, substr(i.leaves, k * 40 + 9, 32) AS hash
+	FROM unrdf.integration AS i, generate_series(0, i.n - 1) AS k WHERE i.log = 1;
+SELECT count(DISTINCT receipt) = count(*) AS once, max(index) = count(*) - 1 AS gapless, count(*) = (SELECT size FROM unrdf.log_size()) AS size FROM leaf;
+SELECT count(*) AS many, bool_and(l.hash = digest('\x00'::bytea || convert_to(unrdf.canonical_receipt(m.id), 'UTF8'), 'sha256')) AS right
+FROM many AS m JOIN leaf AS l ON l.receipt = m.id WHERE m.n % 10 = 0;
+
+-- Its tree, as RFC 6962 (2.1) has it: the roots of each 256 leaves, then the tree of those
+CREATE FUNCTION vol.root(hashes bytea[]) RETURNS bytea LANGUAGE plpgsql AS $$
+DECLARE
+	n int := cardinality(hashes);
+	k int := 1;
+BEGIN
+	IF n = 1 THEN
+		RETURN hashes[1];
+	END IF;
+	WHILE k * 2 < n LOOP
+		k := k * 2;
+	END LOOP;
+	RETURN public.digest('\x01'::bytea || vol.root(hashes[:k]) || vol.root(hashes[k + 1:]), 'sha256');
+END $$;
+CREATE TEMP TABLE of_256 AS SELECT index / 256 AS idx, vol.root(array_agg(hash ORDER BY index)) AS hash FROM leaf GROUP BY 1;
+SELECT (SELECT root FROM unrdf.log_size()) = vol.root(array_agg(hash ORDER BY idx)) AS root FROM of_256;
+SELECT count(*) = (SELECT size / 256 FROM unrdf.log_size()) AS all FROM unrdf.tile WHERE log = 1 AND level = 0;
+SELECT count(*) > 25 AS any,
+	bool_and(hashes = (SELECT string_agg(hash, '' ORDER BY index) FROM leaf WHERE index BETWEEN t.idx * 256 AND t.idx * 256 + 255)) AS right
+FROM unrdf.tile AS t WHERE log = 1 AND level = 0 AND idx % 10 = 0;
+SELECT count(*) > 0 AS any, count(*) = (SELECT size / 65536 FROM unrdf.log_size()) AS all,
+	bool_and(hashes = (SELECT string_agg(hash, '' ORDER BY idx) FROM of_256 AS o WHERE o.idx / 256 = t.idx)) AS right
+FROM unrdf.tile AS t WHERE log = 1 AND level = 1;
+
+-- Proofs across the levels, of leaves at both ends and in between
+SELECT count(*) > 100 AS many, bool_and(unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root)) AS verify,
+	bool_and(p.index = l.index AND p.leaf = l.hash AND p.tree_size = s.size AND p.root = s.root) AS right
+FROM unrdf.log_size() AS s, LATERAL (SELECT * FROM leaf WHERE index % 997 = 0 OR index IN (255, 256, 65535, 65536, s.size - 1)) AS l, unrdf.inclusion_proof(l.receipt) AS p;
+SELECT bool_and(p.root = vol.root((SELECT array_agg(hash ORDER BY idx) FROM of_256 WHERE idx < z / 256)) AND unrdf.verify_inclusion(p.leaf, p.index, z, p.proof, p.root)) AS older
+FROM (SELECT receipt FROM leaf WHERE index = 300) AS l, unnest(ARRAY[512, 65280, 65536, 65792]) AS z, unrdf.inclusion_proof(l.receipt, z) AS p;
+
+-- Verification of all, with and without help, and of the second level
+SELECT * FROM unrdf.verify_all(0);
+SELECT * FROM unrdf.verify_all(2);
+BEGIN; UPDATE unrdf.tile SET hashes = set_byte(hashes, 100, get_byte(hashes, 100) # 1) WHERE log = 1 AND level = 1 AND idx = 0; SELECT * FROM unrdf.verify_all(); ROLLBACK;
+BEGIN; DELETE FROM unrdf.tile WHERE log = 1 AND level = 1 AND idx = 0; SELECT * FROM unrdf.verify_all(); ROLLBACK;
+SELECT count(*) AS forgeries FROM many WHERE n % 20000 = 0;
+BEGIN; UPDATE unrdf.receipt SET finished_at = finished_at + interval '1 us' WHERE id IN (SELECT id FROM many WHERE n % 20000 = 0);
+SELECT m.n, v.reason FROM unrdf.verify_all() AS v LEFT JOIN many AS m ON m.id = v.receipt ORDER BY 1; ROLLBACK;
+-- more than are listed
+BEGIN; UPDATE unrdf.receipt SET finished_at = finished_at + interval '1 us' WHERE id IN (SELECT id FROM many WHERE n <= 10005);
+SELECT count(v.receipt) AS listed, count(*) - count(v.receipt) AS others, max(v.reason) FILTER (WHERE v.receipt IS NULL) AS other FROM unrdf.verify_all() AS v; ROLLBACK;
+SELECT * FROM unrdf.verify_all();
+SELECT count(*) AS running FROM unrdf.stat_verify;
