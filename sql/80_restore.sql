@@ -1,4 +1,4 @@
--- Dump and restore. The tables' rows are part of a dump; home and restoring belong to this database only and are not.
+-- Dump and restore. The tables' rows are part of a dump; restoring and restored belong to this database only and are not.
 
 CREATE TABLE unrdf.restoring (
 	since timestamptz NOT NULL

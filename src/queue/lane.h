@@ -58,6 +58,8 @@ struct UnrdfLane
 	int nready;
 	bool behind; /* had no room when there was something to read */
 	bool again;  /* jobs that became due were not kept: to be read from the beginning once more */
+	uint64
+		met_until; /* the first reading met rows of transactions that came after its snapshot, up to here */
 };
 
 /* A place in the order of delayed jobs. */

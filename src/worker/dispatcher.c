@@ -18,6 +18,7 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -245,6 +246,7 @@ static void
 read_lane(Dispatcher *d, UnrdfLane *lane)
 {
 	int room = Min(READ_MOST, UnrdfLaneRoom(d->lanes, lane));
+	bool first;
 
 	lane->behind = room == 0;
 	if (room == 0)
@@ -255,10 +257,13 @@ read_lane(Dispatcher *d, UnrdfLane *lane)
 		UnrdfFollowAgain(&lane->follower);
 	}
 	d->lane = lane;
-	d->probing = !lane->follower.started || lane->follower.seen.xmin <= d->restored_until;
+	first = !lane->follower.started;
+	d->probing = first || lane->follower.seen.xmin <= Max(d->restored_until, lane->met_until);
 	if (d->probing)
 		begin_loading(d);
 	UnrdfFollow(&lane->follower, room, admit, d);
+	if (first)
+		lane->met_until = U64FromFullTransactionId(ReadNextFullTransactionId());
 	if (d->probing)
 		end_loading(d);
 }

@@ -1,0 +1,182 @@
+# A streaming standby with the extension preloaded: what changes something is refused, what reads works and says what the
+# primary says, no worker starts. Then the primary dies with jobs in flight and the standby is promoted: its workers start,
+# pending jobs run once, and the log goes on from the old one.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Unrdf;
+
+# Every function of the extension that changes something, as it is called, and every other, which a standby answers.
+my %changing = (
+	cancel => 'unrdf.cancel(:pending)',
+	create_queue => "unrdf.create_queue('new')",
+	enqueue => "unrdf.enqueue('effect')",
+	enqueue_many => "unrdf.enqueue_many('effect', ARRAY['{}']::jsonb[])",
+	finish_restore => 'unrdf.finish_restore()',
+	grant_access => "unrdf.grant_access('app', 'auditor')",
+	integrate => 'unrdf.integrate()',
+	pause_queue => "unrdf.pause_queue('default')",
+	record => "unrdf.record('update', 'order/17')",
+	register_handler => "unrdf.register_handler('new', 'effect(bigint, jsonb)')",
+	resume_queue => "unrdf.resume_queue('default')",
+	revive => 'unrdf.revive(:cancelled)');
+my %reading = (
+	canonical_json => q(unrdf.canonical_json('{"b": 1.0, "a": []}')),
+	canonical_receipt => 'unrdf.canonical_receipt(:ended)',
+	inclusion_proof => 'unrdf.inclusion_proof(:ended, 100)',
+	leaf_hash => q(unrdf.leaf_hash('\x00')),
+	leaf_index => 'unrdf.leaf_index(:ended)',
+	log_size => 'unrdf.log_size()',
+	receipt => 'unrdf.receipt(:ended)',
+	verify => 'unrdf.verify(:ended)',
+	verify_all => '(SELECT count(*) FROM unrdf.verify_all())',
+	verify_inclusion => '(SELECT unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root) FROM unrdf.inclusion_proof(:ended) AS p)',
+	verify_progress => '(SELECT count(*) FROM unrdf.verify_progress())',
+	wait => 'unrdf.wait(:ended)');
+
+my $primary = new_node('primary', conf => "unrdf.sweep_interval = '200 ms'\n", init => { allows_streaming => 1 });
+$primary->start;
+$primary->safe_psql('postgres', 'CREATE ROLE app');
+install($primary, 'postgres');
+$primary->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'base', has_streaming => 1);
+$standby->start;
+
+# From here on, what is acknowledged is on the standby, and can be read there.
+$primary->append_conf('postgresql.conf', "synchronous_standby_names = 'standby'\nsynchronous_commit = remote_apply\n");
+$primary->reload;
+wait_for($primary, 'postgres', "SELECT sync_state = 'sync' FROM pg_stat_replication");
+
+# Handler "blocked" has its effect, and then goes on only when nobody holds a lock: on the primary it never ends.
+my $lock = $primary->background_psql('postgres');
+$lock->query_safe('SELECT pg_advisory_lock(17)');
+$primary->safe_psql('postgres', q(
+	CREATE FUNCTION blocked(id bigint, args jsonb) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO public.effect VALUES (id);
+		PERFORM pg_advisory_xact_lock(17);
+	END
+	$$;
+	SELECT unrdf.register_handler('blocked', 'blocked(bigint, jsonb)');
+	SELECT unrdf.create_queue('held');
+	SELECT unrdf.pause_queue('held');
+	SELECT count(*) FROM unrdf.enqueue_many('effect', array_fill('{}'::jsonb, ARRAY[300]));
+	SELECT unrdf.record('create', 'order/17');
+	SELECT unrdf.enqueue('effect', queue => 'held') AS cancelled \gset
+	SELECT unrdf.cancel(:cancelled);
+));
+drain($primary, 'postgres');
+my $pending = $primary->safe_psql('postgres', q(SELECT unrdf.enqueue('effect', queue => 'held')));
+my %ids = (
+	pending => $pending,
+	ended => $primary->safe_psql('postgres', q(SELECT max(id) FROM unrdf.jobs WHERE state = 'succeeded')),
+	cancelled => $primary->safe_psql('postgres', q(SELECT id FROM unrdf.jobs WHERE state = 'cancelled')));
+
+sub with_ids
+{
+	my ($sql) = @_;
+
+	return $sql =~ s/:([a-z]+)\b/$ids{$1} \/\/ ":$1"/ger;
+}
+
+# What a standby answers and refuses
+is($standby->safe_psql('postgres', q(
+		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND prorettype <> 'trigger'::regtype)),
+	join(' ', sort keys %changing, keys %reading, 'workers'), 'these are all functions');
+for my $name (sort keys %changing)
+{
+	my $command = $name eq 'grant_access' ? 'GRANT' : "unrdf.$name()";
+
+	sql_fails($standby, 'postgres', with_ids("SELECT $changing{$name};"), '25006', qr/: cannot execute \Q$command\E in a read-only transaction/,
+		"a standby refuses $name");
+}
+for my $name (sort keys %reading)
+{
+	my $query = with_ids("SELECT $reading{$name}");
+	my $answer = $primary->safe_psql('postgres', $query);
+
+	isnt($answer, '', "$name has an answer");
+	is($standby->safe_psql('postgres', $query), $answer, "a standby answers $name");
+}
+for my $view (qw(jobs queues stat_verify))
+{
+	my $query = "SELECT v::text FROM unrdf.$view AS v ORDER BY 1";
+
+	is($standby->safe_psql('postgres', $query), $primary->safe_psql('postgres', $query), "a standby answers view $view");
+}
+sql_fails($standby, 'postgres', "SELECT unrdf.wait($pending);", '25006', qr/cannot execute unrdf\.wait\(\) during recovery/,
+	'a standby refuses to wait for what has not ended');
+is($standby->safe_psql('postgres', "SELECT verdict FROM unrdf.verify($pending)"), 'missing', 'there is no receipt of what has not ended');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM unrdf.stat_workers'), '0', 'a standby has no workers in stat_workers');
+is($standby->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'unrdf %'"), '0', 'nor any processes');
+
+# Work in all states, none of which ends on the primary: in flight, pending, delayed, failed once; receipts not in the log.
+$lock->query_safe('BEGIN; SELECT unrdf.integrate()');
+$primary->safe_psql('postgres', q(
+	CREATE TABLE old_log AS SELECT * FROM unrdf.log_size();
+	CREATE TABLE old_proof AS SELECT r.id, p.* FROM unrdf.receipt AS r, unrdf.inclusion_proof(r.id) AS p;
+	SELECT count(*) FROM unrdf.enqueue_many('effect', array_fill('{}'::jsonb, ARRAY[10]));
+	SELECT unrdf.record('update', 'order/17');
+));
+wait_for($primary, 'postgres', 'SELECT count(*) = 1 FROM unrdf.job WHERE id NOT IN (SELECT id FROM unrdf.receipt)');
+$primary->safe_psql('postgres', q(
+	SELECT unrdf.register_handler('slow', 'effect(bigint, jsonb)', backoff => '1 s');
+	SELECT unrdf.enqueue('slow', '{"fail": 1}', key => 'failed once');
+	SELECT count(*) FROM unrdf.enqueue_many('blocked', array_fill('{}'::jsonb, ARRAY[3]));
+));
+wait_for($primary, 'postgres', q(
+	SELECT (SELECT count(*) FROM unrdf.stat_workers WHERE handler = 'blocked') >= 3
+		AND (SELECT count(*) FROM unrdf.attempt) = 1));
+$primary->safe_psql('postgres', q(
+	SELECT unrdf.pause_queue('default');
+	SELECT unrdf.enqueue('effect', run_at => now() + '1 s');
+	SELECT count(*) FROM unrdf.enqueue_many('effect', array_fill('{}'::jsonb, ARRAY[100]));
+	SELECT unrdf.record('update', 'order/17');
+));
+my $epochs = $primary->safe_psql('postgres', 'SELECT count(*) FROM unrdf.epoch');
+$primary->safe_psql('postgres', q(SELECT unrdf.resume_queue('default')));
+my $jobs = $primary->safe_psql('postgres', 'SELECT count(*) FROM unrdf.job');
+
+# The primary dies, in the middle of the jobs that were just let go and of those that are blocked. Nobody stops it in order.
+$primary->kill9;
+$lock->quit;
+is($standby->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'unrdf %'"),
+	'0', 'a standby without its primary has no workers');
+$standby->promote;
+wait_for_workers($standby, 'postgres');
+$standby->safe_psql('postgres', q(SELECT unrdf.resume_queue('held')));
+drain($standby, 'postgres');
+assert_ledger($standby, 'postgres', 'promoted');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM unrdf.job'), $jobs, 'every job that was acknowledged is there');
+is($standby->safe_psql('postgres', q(SELECT string_agg(state || ' ' || n, ', ' ORDER BY state) FROM (SELECT state, count(*) AS n FROM unrdf.jobs GROUP BY state) AS s)),
+	'cancelled 1, succeeded ' . ($jobs - 1), 'all that were not cancelled have succeeded');
+is( $standby->safe_psql('postgres', q(
+		SELECT count(*), count(DISTINCT e.job), count(*) FILTER (WHERE j.state = 'succeeded') FROM effect AS e LEFT JOIN unrdf.jobs AS j ON j.id = e.job)),
+	join('|', ($jobs - 1) x 3), 'each of them had its effect once');
+is($standby->safe_psql('postgres', q(SELECT attempts FROM unrdf.jobs WHERE key = 'failed once')), '2', 'a job goes on from its failed attempt');
+is($standby->safe_psql('postgres', q(
+		SELECT count(*) FILTER (WHERE epoch.node = 'standby'), count(*) FROM unrdf.receipt JOIN unrdf.epoch USING (epoch) WHERE operation = 'blocked')),
+	'3|3', 'what was in flight has run here');
+
+# The log goes on
+is($standby->safe_psql('postgres', q(SELECT epoch, node, timeline FROM unrdf.epoch ORDER BY epoch DESC LIMIT 1)),
+	$epochs + 1 . '|standby|2', 'a new epoch on a new timeline');
+is($standby->safe_psql('postgres', q(SELECT count(DISTINCT origin), count(DISTINCT system_identifier) FROM unrdf.epoch)),
+	'1|1', 'of the same origin and system');
+is( $standby->safe_psql('postgres', q(
+		SELECT count(*), count(*) FILTER (WHERE (n.index, n.tree_size, n.leaf, n.root, n.proof)
+				IS DISTINCT FROM (o.index, o.tree_size, o.leaf, o.root, o.proof) OR n.root <> s.root),
+			count(*) FILTER (WHERE NOT unrdf.verify_inclusion(o.leaf, l.index, l.tree_size, l.proof, h.root) OR l.index <> o.index)
+		FROM old_proof AS o, old_log AS s, unrdf.log_size() AS h, unrdf.inclusion_proof(o.id, o.tree_size) AS n, unrdf.inclusion_proof(o.id) AS l)),
+	$standby->safe_psql('postgres', q(SELECT size || '|0|0' FROM old_log)),
+	'proofs of before in the tree of that time and in the newest one');
+cmp_ok($standby->safe_psql('postgres', q(SELECT size FROM old_log)), '>', 256, 'it had a tile');
+is($standby->safe_psql('postgres', q(SELECT string_agg(revision || ' ' || (previous IS NOT NULL), ', ' ORDER BY revision) FROM unrdf.receipt WHERE subject = 'order/17')),
+	'1 false, 2 true, 3 true', 'a subject has its chain');
+$standby->stop;
+
+done_testing();
