@@ -72,3 +72,12 @@ CREATE TABLE unrdf.attempt (
 );
 COMMENT ON TABLE unrdf.attempt IS 'Failed attempts, with what the handler raised. retry_at is null where the job ended with it.';
 CREATE INDEX attempt_retry_at_idx ON unrdf.attempt (retry_at, job) WHERE retry_at IS NOT NULL;
+
+CREATE TABLE unrdf.dispatch_floor (
+	at timestamptz NOT NULL,
+	restores bigint NOT NULL,
+	queues int[] NOT NULL,
+	priorities smallint[] NOT NULL,
+	xids xid8[] NOT NULL
+);
+COMMENT ON TABLE unrdf.dispatch_floor IS 'One row, of the dispatcher: the jobs of a (queue, priority) with lower transaction ids have ended or become due at this time or later. A new dispatcher reads from here on.';

@@ -60,8 +60,10 @@ CREATE TABLE unrdf.tile (
 	log int NOT NULL,
 	level int NOT NULL,
 	idx bigint NOT NULL,
+	root bytea NOT NULL CONSTRAINT tile_root_check CHECK (octet_length(root) = 32),
 	hashes bytea NOT NULL CONSTRAINT tile_hashes_check CHECK (octet_length(hashes) = 8192),
 	CONSTRAINT tile_pkey PRIMARY KEY (log, level, idx)
 );
 COMMENT ON TABLE unrdf.tile IS 'Perfect 256-wide tiles of a log (C2SP tlog-tiles): 256 hashes of tree level 8 × level, from index 256 × idx. Written once, when full.';
+COMMENT ON COLUMN unrdf.tile.root IS 'Root over the hashes: the hash that the next level has in this tile''s place, whose own tile may not be full yet.';
 ALTER TABLE unrdf.tile ALTER COLUMN hashes SET STORAGE EXTERNAL;

@@ -28,6 +28,7 @@ static const char *const names[UNRDF_RELS] = {
 	[UNRDF_TILE] = "tile",
 	[UNRDF_TILE_PKEY] = "tile_pkey",
 	[UNRDF_OPERATION_ID] = "operation_id",
+	[UNRDF_RESTORING] = "restoring",
 };
 
 static Oid oids[UNRDF_RELS];

@@ -19,7 +19,7 @@
  * that must not repeat after dying stores the position (UnrdfFollowWrite) in the transaction of its effects, all others
  * begin again and are idempotent.
  *
- * The first reading has no S0 and no upper bound. After a dump and restore stored xids are those of another cluster: rows
+ * The first reading has no S0 and no upper bound; its owner may know a lower one. After a dump and restore stored xids are those of another cluster: rows
  * above S1.xmax are returned then, and may be returned a second time when this cluster's xids come round. Consumers have a
  * unique key for that.
  */
@@ -50,6 +50,7 @@ UnrdfFollowInit(UnrdfFollower *f, MemoryContext context)
 {
 	f->context = context;
 	f->started = f->reading = false;
+	f->from = 0;
 	memset(&f->seen, 0, sizeof(f->seen));
 	memset(&f->target, 0, sizeof(f->target));
 	f->part = 0;
@@ -102,15 +103,16 @@ take_target(UnrdfFollower *f)
 	f->last_id = PG_INT64_MIN;
 }
 
-/* UnrdfFollowAgain goes back to the beginning. */
+/* UnrdfFollowAgain begins anew, with a first reading of rows whose xids are at or above `from`. */
 void
-UnrdfFollowAgain(UnrdfFollower *f)
+UnrdfFollowAgain(UnrdfFollower *f, uint64 from)
 {
 	if (f->seen.xip)
 		pfree(f->seen.xip);
 	if (f->target.xip)
 		pfree(f->target.xip);
 	UnrdfFollowInit(f, f->context);
+	f->from = from;
 }
 
 /* S1 is used up: it becomes S0. */
@@ -123,6 +125,17 @@ finish_target(UnrdfFollower *f)
 	memset(&f->target, 0, sizeof(f->target));
 	f->started = true;
 	f->reading = false;
+}
+
+/* UnrdfFollowFloor returns an xid at or above which every row is that has not been returned yet. */
+uint64
+UnrdfFollowFloor(const UnrdfFollower *f)
+{
+	if (f->started)
+		return f->seen.xmin;
+	if (!f->reading)
+		return f->from;
+	return Max(f->from, Min(f->target.xmin, f->last_xid));
 }
 
 static bool
@@ -232,7 +245,7 @@ scan_part(FollowScan *s)
 	}
 	else
 	{
-		from = f->started ? f->seen.xmax : 0;
+		from = f->started ? f->seen.xmax : f->from;
 		to = f->started ? f->target.xmax : NO_LIMIT;
 	}
 	if (f->last_xid >= from && f->last_id != PG_INT64_MIN)

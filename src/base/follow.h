@@ -28,7 +28,8 @@ typedef struct UnrdfFollower
 	int id_column;
 	/* the position */
 	MemoryContext context; /* owns the sets */
-	bool started;          /* false: everything visible is new */
+	bool started;          /* false: everything visible is new, but for rows below `from` */
+	uint64 from;           /* nobody wants rows with lower xids in the first reading */
 	UnrdfXidSet seen;      /* S0: everything in it has been returned */
 	bool reading;          /* S1 is set and not yet used up */
 	UnrdfXidSet target;    /* S1 */
@@ -40,8 +41,9 @@ typedef struct UnrdfFollower
 typedef void (*UnrdfFollowFn)(void *arg, TupleTableSlot *slot, uint64 xid, int64 id);
 
 extern void UnrdfFollowInit(UnrdfFollower *f, MemoryContext context);
-extern void UnrdfFollowAgain(UnrdfFollower *f);
+extern void UnrdfFollowAgain(UnrdfFollower *f, uint64 from);
 extern int UnrdfFollow(UnrdfFollower *f, int most, UnrdfFollowFn fn, void *arg);
+extern uint64 UnrdfFollowFloor(const UnrdfFollower *f);
 extern bool UnrdfFollowedAll(const UnrdfFollower *f);
 extern void UnrdfFollowWrite(const UnrdfFollower *f, StringInfo out);
 extern bool UnrdfFollowRead(UnrdfFollower *f, const char *text);

@@ -12,6 +12,7 @@
 int unrdf_dispatcher_memory = 65536;
 int unrdf_executor_idle_time = 10000;
 int unrdf_executor_slots = 128;
+int unrdf_floor_interval = 10000;
 int unrdf_group_time = 5000;
 int unrdf_max_args_size = 1024;
 int unrdf_max_executors = 16;
@@ -34,6 +35,10 @@ UnrdfGucInit(void)
 	DefineCustomIntVariable(
 		"unrdf.executor_slots", "Executors that all databases together may have.", NULL,
 		&unrdf_executor_slots, 128, 1, 4096, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"unrdf.floor_interval", "Time after which a dispatcher notes how far jobs have ended.",
+		"A dispatcher that starts anew begins to read there.", &unrdf_floor_interval, 10000, 10,
+		3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"unrdf.group_time",
 		"Time, in microseconds, that the jobs of one shared transaction should take together.",

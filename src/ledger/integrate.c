@@ -174,29 +174,37 @@ collect(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 	MemoryContextReset(step->row_context);
 }
 
-/* Remembers hashes of tile levels, and writes a tile that became full. */
-static int
-sink(void *arg, int level, uint64 index, const uint8 *hash)
+/* Writes a tile that has just become full. */
+static void
+write_tile(Step *step, int q, uint64 idx, const uint8 *root)
 {
-	Step *step = arg;
-	int q = level / UNRDF_TILE_HEIGHT;
-	TupleTableSlot *slot;
-	bytea *hashes;
+	TupleTableSlot *slot = UnrdfAppendRow(step->tiles);
+	bytea *hashes = palloc(VARHDRSZ + sizeof(state.partial[q]));
+	bytea *stored_root = palloc(VARHDRSZ + UNRDF_HASH_LEN);
 
-	if (level % UNRDF_TILE_HEIGHT != 0)
-		return 0;
-	memcpy(state.partial[q][index % UNRDF_TILE_WIDTH], hash, UNRDF_HASH_LEN);
-	if (index % UNRDF_TILE_WIDTH != UNRDF_TILE_WIDTH - 1)
-		return 0;
-	hashes = palloc(VARHDRSZ + sizeof(state.partial[q]));
 	SET_VARSIZE(hashes, VARHDRSZ + sizeof(state.partial[q]));
 	memcpy(VARDATA(hashes), state.partial[q], sizeof(state.partial[q]));
-	slot = UnrdfAppendRow(step->tiles);
+	SET_VARSIZE(stored_root, VARHDRSZ + UNRDF_HASH_LEN);
+	memcpy(VARDATA(stored_root), root, UNRDF_HASH_LEN);
 	memset(slot->tts_isnull, false, TILE_COLUMNS * sizeof(bool));
 	slot->tts_values[TILE_LOG] = Int32GetDatum(UNRDF_RECEIPTS_LOG);
 	slot->tts_values[TILE_LEVEL] = Int32GetDatum(q);
-	slot->tts_values[TILE_IDX] = Int64GetDatum((int64) (index / UNRDF_TILE_WIDTH));
+	slot->tts_values[TILE_IDX] = Int64GetDatum((int64) idx);
+	slot->tts_values[TILE_ROOT] = PointerGetDatum(stored_root);
 	slot->tts_values[TILE_HASHES] = PointerGetDatum(hashes);
+}
+
+/* Remembers hashes of tile levels. Each but a leaf's is the root of a tile of the level below, which it makes full. */
+static int
+sink(void *arg, int level, uint64 index, const uint8 *hash)
+{
+	int q = level / UNRDF_TILE_HEIGHT;
+
+	if (level % UNRDF_TILE_HEIGHT != 0)
+		return 0;
+	if (q > 0)
+		write_tile(arg, q - 1, index, hash);
+	memcpy(state.partial[q][index % UNRDF_TILE_WIDTH], hash, UNRDF_HASH_LEN);
 	return 0;
 }
 

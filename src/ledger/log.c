@@ -310,9 +310,13 @@ UnrdfLeafCursorEnd(UnrdfLeafCursor *c)
 	UnrdfLookupEnd(&c->rows);
 }
 
-/* UnrdfTileRead reads a stored tile's 256 hashes; false where it is not stored, or not whole. */
+/*
+ * UnrdfTileRead reads a stored tile: its 256 hashes and the root stored with them; false where it is not stored, or not
+ * whole.
+ */
 bool
-UnrdfTileRead(UnrdfLookup *tiles, int32 log, int level, uint64 idx, uint8 (*hashes)[UNRDF_HASH_LEN])
+UnrdfTileRead(UnrdfLookup *tiles, int32 log, int level, uint64 idx, uint8 (*hashes)[UNRDF_HASH_LEN],
+			  uint8 *root)
 {
 	bool isnull;
 
@@ -321,6 +325,7 @@ UnrdfTileRead(UnrdfLookup *tiles, int32 log, int level, uint64 idx, uint8 (*hash
 	UnrdfLookupKey(tiles, 3, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum((int64) idx));
 	UnrdfLookupStart(tiles);
 	return UnrdfLookupNext(tiles, ForwardScanDirection) &&
+		   read_bytes(slot_getattr(tiles->slot, TILE_ROOT + 1, &isnull), root, UNRDF_HASH_LEN) &&
 		   read_bytes(slot_getattr(tiles->slot, TILE_HASHES + 1, &isnull), hashes,
 					  UNRDF_TILE_WIDTH * UNRDF_HASH_LEN);
 }
@@ -386,11 +391,36 @@ load_leaves(UnrdfNodeReader *r, Tile *tile)
 	UnrdfLeafCursorEnd(&cursor);
 }
 
+/* Right of the full tiles of a higher level, hashes are the roots of the full tiles below. */
+static void
+load_roots(UnrdfNodeReader *r, Tile *tile, int below)
+{
+	int64 first = (int64) (tile->idx * UNRDF_TILE_WIDTH);
+
+	UnrdfLookupKey(&r->tiles, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(r->log));
+	UnrdfLookupKey(&r->tiles, 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(below));
+	UnrdfLookupKey(&r->tiles, 3, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first));
+	UnrdfLookupKey(&r->tiles, 3, BTLessEqualStrategyNumber, F_INT8LE,
+				   Int64GetDatum(first + UNRDF_TILE_WIDTH - 1));
+	UnrdfLookupStart(&r->tiles);
+	while (UnrdfLookupNext(&r->tiles, ForwardScanDirection))
+	{
+		TupleTableSlot *slot = r->tiles.slot;
+		bool isnull;
+		int at = (int) (DatumGetInt64(slot_getattr(slot, TILE_IDX + 1, &isnull)) - first);
+
+		if (read_bytes(slot_getattr(slot, TILE_ROOT + 1, &isnull), tile->hashes[at],
+					   UNRDF_HASH_LEN))
+			set_have(tile, at);
+	}
+}
+
 /* The tile of a level, from the cache or the tables; where it is not stored, only what it has. */
 static Tile *
 get_tile(UnrdfNodeReader *r, int q, uint64 idx)
 {
 	Tile *tile;
+	uint8 root[UNRDF_HASH_LEN];
 
 	for (int i = 0; i < TILE_SLOTS; i++)
 		if (r->cache[q][i] && r->cache[q][i]->used && r->cache[q][i]->idx == idx)
@@ -402,45 +432,26 @@ get_tile(UnrdfNodeReader *r, int q, uint64 idx)
 	tile->used = false;
 	tile->idx = idx;
 	memset(tile->have, 0, sizeof(tile->have));
-	if (UnrdfTileRead(&r->tiles, r->log, q, idx, tile->hashes))
+	if (UnrdfTileRead(&r->tiles, r->log, q, idx, tile->hashes, root))
 		memset(tile->have, 0xff, sizeof(tile->have));
 	else if (q == 0)
 		load_leaves(r, tile);
+	else
+		load_roots(r, tile, q - 1);
 	tile->used = true;
 	return tile;
 }
 
-/*
- * Makes sure that a tile has the hash at a place. A hash that is not stored is the root of the tile
- * below it, which is full and so is stored; that one lies on a lower level, so reading it leaves
- * this tile in the cache.
- */
-static int
-ensure_hash(UnrdfNodeReader *r, int q, Tile *tile, int i)
+static bool
+has_hash(const Tile *tile, int i)
 {
-	Tile *below;
-	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
-
-	if (tile->have[i / 8] & (1 << (i % 8)))
-		return 0;
-	if (q == 0)
-		return -1;
-	CHECK_FOR_INTERRUPTS();
-	below = get_tile(r, q - 1, tile->idx * UNRDF_TILE_WIDTH + i);
-	for (int j = 0; j < UNRDF_TILE_WIDTH; j++)
-		if (ensure_hash(r, q - 1, below, j) != 0)
-			return -1;
-	memcpy(hashes, below->hashes, sizeof(hashes));
-	if (UnrdfPerfectRoot(hashes, UNRDF_TILE_WIDTH, tile->hashes[i]) != 0)
-		return -1;
-	set_have(tile, i);
-	return 0;
+	return tile->have[i / 8] & (1 << (i % 8));
 }
 
 /*
  * UnrdfNodeRead is the UnrdfNodeSource of a reader: the hash of the perfect subtree at (level,
- * index). Non-zero where something that it is made of is missing. Reads one tile, or up to 255 of
- * the tiles right below where that tile is not full yet.
+ * index). Non-zero where something that it is made of is missing. Reads one tile, or the roots stored with up to 255 tiles
+ * right below where that tile is not full yet.
  */
 int
 UnrdfNodeRead(void *reader, int level, uint64 index, uint8 *out)
@@ -458,7 +469,7 @@ UnrdfNodeRead(void *reader, int level, uint64 index, uint8 *out)
 		return -1;
 	tile = get_tile(r, q, first / UNRDF_TILE_WIDTH);
 	for (int i = 0; i < n; i++)
-		if (ensure_hash(r, q, tile, at + i) != 0)
+		if (!has_hash(tile, at + i))
 			return -1;
 	memcpy(hashes, tile->hashes[at], n * UNRDF_HASH_LEN);
 	return UnrdfPerfectRoot(hashes, n, out);

@@ -65,7 +65,7 @@ extern const UnrdfLeafRun *UnrdfLeafCursorNext(UnrdfLeafCursor *c);
 extern void UnrdfLeafCursorEnd(UnrdfLeafCursor *c);
 
 extern bool UnrdfTileRead(UnrdfLookup *tiles, int32 log, int level, uint64 idx,
-						  uint8 (*hashes)[UNRDF_HASH_LEN]);
+						  uint8 (*hashes)[UNRDF_HASH_LEN], uint8 *root);
 extern int UnrdfPerfectRoot(uint8 (*hashes)[UNRDF_HASH_LEN], int n, uint8 *out);
 extern UnrdfNodeReader *UnrdfNodeReaderBegin(int32 log);
 extern int UnrdfNodeRead(void *reader, int level, uint64 index, uint8 *out);

@@ -134,26 +134,31 @@ UnrdfAuditExtents(UnrdfAudit *a, UnrdfExtent *extents, int most)
 	return n;
 }
 
-/* Whether the tile above has the root of this one in its place. Overwrites hashes. */
+/* Checks the root of a tile's hashes: what is stored with them, and in the tile above. Overwrites hashes. */
 static void
-check_parent(UnrdfAudit *a, int level, uint64 idx, uint8 (*hashes)[UNRDF_HASH_LEN])
+check_tile_root(UnrdfAudit *a, int level, uint64 idx, uint8 (*hashes)[UNRDF_HASH_LEN],
+				const uint8 *stored)
 {
 	uint64 parent = idx / UNRDF_TILE_WIDTH;
 	uint8 root[UNRDF_HASH_LEN];
 
+	if (UnrdfPerfectRoot(hashes, UNRDF_TILE_WIDTH, root) != 0)
+		elog(ERROR, "SHA-256 failed");
+	if (memcmp(root, stored, UNRDF_HASH_LEN) != 0)
+		report(a, NULL, "tile " UINT64_FORMAT " of level %d does not have the root stored with it",
+			   idx, level);
 	if (parent >= full_tiles(a, level + 1))
 		return;
 	if (a->parent_level != level + 1 || a->parent_idx != parent)
 	{
+		uint8 parent_root[UNRDF_HASH_LEN];
+
 		a->parent_level = level + 1;
 		a->parent_idx = parent;
-		a->parent_whole = UnrdfTileRead(&a->tiles, a->log, level + 1, parent, a->parent);
+		a->parent_whole =
+			UnrdfTileRead(&a->tiles, a->log, level + 1, parent, a->parent, parent_root);
 	}
-	if (!a->parent_whole)
-		return;
-	if (UnrdfPerfectRoot(hashes, UNRDF_TILE_WIDTH, root) != 0)
-		elog(ERROR, "SHA-256 failed");
-	if (memcmp(root, a->parent[idx % UNRDF_TILE_WIDTH], UNRDF_HASH_LEN) != 0)
+	if (a->parent_whole && memcmp(root, a->parent[idx % UNRDF_TILE_WIDTH], UNRDF_HASH_LEN) != 0)
 		report(a, NULL,
 			   "tile " UINT64_FORMAT " of level %d does not have the root that level %d has for it",
 			   idx, level, level + 1);
@@ -164,11 +169,12 @@ static void
 check_leaf_tile(UnrdfAudit *a, uint64 idx, uint64 from, uint64 to)
 {
 	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
+	uint8 root[UNRDF_HASH_LEN];
 	uint64 first = idx * UNRDF_TILE_WIDTH;
 	uint64 wrong_leaf = 0;
 	int wrong = 0;
 
-	if (idx >= full_tiles(a, 0) || !UnrdfTileRead(&a->tiles, a->log, 0, idx, hashes))
+	if (idx >= full_tiles(a, 0) || !UnrdfTileRead(&a->tiles, a->log, 0, idx, hashes, root))
 		return;
 	for (uint64 leaf = Max(first, from); leaf < Min(first + UNRDF_TILE_WIDTH, to); leaf++)
 		if (a->have[leaf - from] &&
@@ -184,7 +190,7 @@ check_leaf_tile(UnrdfAudit *a, uint64 idx, uint64 from, uint64 to)
 	else if (wrong > 1)
 		report(a, NULL, "tile " UINT64_FORMAT " of level 0 has other hashes for %d of its leaves",
 			   idx, wrong);
-	check_parent(a, 0, idx, hashes);
+	check_tile_root(a, 0, idx, hashes, root);
 }
 
 /* Checks one receipt against its entry in the log. */
@@ -407,17 +413,28 @@ report_missing_tiles(UnrdfAudit *a, int level, uint64 from, uint64 to)
 			   from, to - 1, level);
 }
 
-/* Checks a tile's shape and, above level 0, its place in the next level. */
+/* Whether a stored value has this many bytes. */
+static bool
+has_bytes(TupleTableSlot *slot, int column, Size len)
+{
+	bool isnull;
+	Datum value = slot_getattr(slot, column + 1, &isnull);
+
+	return !isnull && toast_raw_datum_size(value) == VARHDRSZ + len;
+}
+
+/* Checks a tile's shape and, above level 0, its root. */
 static void
-check_tile(UnrdfAudit *a, int level, uint64 idx, Datum stored)
+check_tile(UnrdfAudit *a, int level, uint64 idx, TupleTableSlot *slot)
 {
 	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
+	uint8 root[UNRDF_HASH_LEN];
 
-	if (DatumGetPointer(stored) == NULL ||
-		toast_raw_datum_size(stored) != VARHDRSZ + sizeof(hashes))
-		report(a, NULL, "tile " UINT64_FORMAT " of level %d does not have 256 hashes", idx, level);
-	else if (level > 0 && UnrdfTileRead(&a->tiles, a->log, level, idx, hashes))
-		check_parent(a, level, idx, hashes);
+	if (!has_bytes(slot, TILE_HASHES, sizeof(hashes)) || !has_bytes(slot, TILE_ROOT, sizeof(root)))
+		report(a, NULL, "tile " UINT64_FORMAT " of level %d does not have 256 hashes and a root",
+			   idx, level);
+	else if (level > 0 && UnrdfTileRead(&a->tiles, a->log, level, idx, hashes, root))
+		check_tile_root(a, level, idx, hashes, root);
 }
 
 /*
@@ -451,7 +468,7 @@ UnrdfAuditTiles(UnrdfAudit *a)
 			report_missing_tiles(a, level, next, full_tiles(a, level));
 		report_missing_tiles(a, level, next, (uint64) idx);
 		next = (uint64) idx + 1;
-		check_tile(a, level, (uint64) idx, slot_getattr(rows.slot, TILE_HASHES + 1, &isnull));
+		check_tile(a, level, (uint64) idx, rows.slot);
 	}
 	UnrdfLookupEnd(&rows);
 	for (; full_tiles(a, level) > 0; level++, next = 0)

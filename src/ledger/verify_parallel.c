@@ -6,9 +6,10 @@
  * leaves with the workers: whoever is free takes the next UNRDF_LEAF_RUN leaves from a shared
  * counter, so it makes no difference how many workers there are, or whether they come at all. They
  * read under the caller's snapshot and transaction: what the caller changed and did not commit is
- * checked too. What is wrong goes into a shared array of bounded size, from where the caller
- * returns it, sorted, when all are done. No locks: counters and places in the array are taken with
- * atomic adds.
+ * checked too. What is wrong goes into temporary files, one per process, from where the caller
+ * returns it, sorted, when all are done: memory is bounded however much is wrong. No locks of our
+ * own: counters are taken with atomic adds. The files go with the shared memory segment, or, where
+ * there is none, with the caller's guard.
  *
  * Progress is in UnrdfVerifyShmem where the library was preloaded and an entry was free, else only
  * this run knows of it. An entry belongs to the caller, which frees it on success, error and exit;
@@ -20,13 +21,19 @@
 
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_operator.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "pgstat.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
+#include "storage/sharedfileset.h"
 #include "utils/builtins.h"
+#include "utils/sharedtuplestore.h"
 #include "utils/timestamp.h"
+#include "utils/tuplesort.h"
 #include "utils/tuplestore.h"
 
 #include "base/clock.h"
@@ -34,8 +41,8 @@
 #include "ledger/verify_log.h"
 
 #define SHARED_KEY 1
+#define FINDINGS_KEY 2
 #define MAX_EXTENTS 1000
-#define MAX_FINDINGS 10000
 #define MAX_WORKERS 1024
 #define MAX_RUNS 8
 
@@ -55,13 +62,6 @@ typedef struct Run
 	Counters counters;
 } Run;
 
-typedef struct Finding
-{
-	bool is_receipt;
-	int64 receipt;
-	char reason[UNRDF_REASON_LEN];
-} Finding;
-
 /* In the parallel context's memory. */
 typedef struct Shared
 {
@@ -70,10 +70,24 @@ typedef struct Shared
 	uint64 size;
 	int nextents;
 	UnrdfExtent extents[MAX_EXTENTS];
-	pg_atomic_uint64 next;      /* the next part of the extents that nobody has taken */
-	pg_atomic_uint32 nfindings; /* those that did not fit are counted too */
-	Finding findings[MAX_FINDINGS];
+	pg_atomic_uint64 next; /* the next part of the extents that nobody has taken */
+	SharedFileSet files;
 } Shared;
+
+/* What one process reports with. */
+typedef struct Reporter
+{
+	Shared *shared;
+	SharedTuplestoreAccessor *findings;
+	TupleDesc desc; /* receipt bigint, reason text */
+} Reporter;
+
+/* What the caller has to give back whatever happens. */
+typedef struct Guard
+{
+	int run;
+	SharedFileSet *files; /* NULL: they go with the segment */
+} Guard;
 
 static Run *UnrdfVerifyShmem = NULL;
 
@@ -131,15 +145,17 @@ begin_run(void)
 }
 
 static void
-end_run(int code, Datum arg)
+end(int code, Datum arg)
 {
-	int i = DatumGetInt32(arg);
+	const Guard *guard = (const Guard *) DatumGetPointer(arg);
 
-	if (i < 0)
+	if (guard->files)
+		SharedFileSetDeleteAll(guard->files);
+	if (guard->run < 0)
 		return;
-	pg_atomic_write_u64(&UnrdfVerifyShmem[i].started_at, 0);
+	pg_atomic_write_u64(&UnrdfVerifyShmem[guard->run].started_at, 0);
 	pg_write_barrier();
-	pg_atomic_write_u32(&UnrdfVerifyShmem[i].pid, 0);
+	pg_atomic_write_u32(&UnrdfVerifyShmem[guard->run].pid, 0);
 }
 
 static Counters *
@@ -148,18 +164,29 @@ counters(Shared *shared)
 	return shared->run >= 0 ? &UnrdfVerifyShmem[shared->run].counters : &shared->own;
 }
 
+static TupleDesc
+finding_desc(void)
+{
+	TupleDesc desc = CreateTemplateTupleDesc(2);
+
+	TupleDescInitEntry(desc, 1, "receipt", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 2, "reason", TEXTOID, -1, 0);
+	TupleDescInitEntryCollation(desc, 2, C_COLLATION_OID);
+	return desc;
+}
+
 static void
 add_finding(void *arg, const int64 *receipt, const char *reason)
 {
-	Shared *shared = arg;
-	uint32 at = pg_atomic_fetch_add_u32(&shared->nfindings, 1);
+	Reporter *reporter = arg;
+	Datum values[2] = {receipt ? Int64GetDatum(*receipt) : 0, CStringGetTextDatum(reason)};
+	bool nulls[2] = {receipt == NULL, false};
+	MinimalTuple tuple = heap_form_minimal_tuple(reporter->desc, values, nulls);
 
-	pg_atomic_fetch_add_u64(&counters(shared)->bad, 1);
-	if (at >= MAX_FINDINGS)
-		return;
-	shared->findings[at].is_receipt = receipt != NULL;
-	shared->findings[at].receipt = receipt ? *receipt : 0;
-	strlcpy(shared->findings[at].reason, reason, UNRDF_REASON_LEN);
+	sts_puttuple(reporter->findings, NULL, tuple);
+	pg_atomic_fetch_add_u64(&counters(reporter->shared)->bad, 1);
+	pfree(tuple);
+	pfree(DatumGetPointer(values[1]));
 }
 
 /*
@@ -208,102 +235,125 @@ UnrdfVerifyWorkerMain(dsm_segment *segment, shm_toc *toc)
 {
 	Shared *shared = shm_toc_lookup(toc, SHARED_KEY, false);
 	UnrdfAudit *audit = palloc(sizeof(UnrdfAudit));
+	Reporter reporter = {shared, NULL, finding_desc()};
 
 	pgstat_report_activity(STATE_RUNNING, "unrdf.verify_all()");
-	UnrdfAuditBegin(audit, UNRDF_RECEIPTS_LOG, shared->size, add_finding, shared);
+	SharedFileSetAttach(&shared->files, segment);
+	reporter.findings = sts_attach(shm_toc_lookup(toc, FINDINGS_KEY, false),
+								   ParallelWorkerNumber + 1, &shared->files);
+	UnrdfAuditBegin(audit, UNRDF_RECEIPTS_LOG, shared->size, add_finding, &reporter);
 	check_leaves(shared, audit);
 	UnrdfAuditEnd(audit);
+	sts_end_write(reporter.findings);
 }
 
 /* The caller's part; the workers have to have ended after it. */
 static void
-lead(ParallelContext *context, Shared *shared)
+lead(ParallelContext *context, Reporter *reporter)
 {
+	Shared *shared = reporter->shared;
 	UnrdfAudit *audit = palloc0(sizeof(UnrdfAudit));
 
 	audit->log = UNRDF_RECEIPTS_LOG;
 	audit->report = add_finding;
-	audit->arg = shared;
+	audit->arg = reporter;
 	shared->nextents = UnrdfAuditExtents(audit, shared->extents, MAX_EXTENTS);
 	shared->size = audit->size;
 	for (int i = 0; i < shared->nextents; i++)
 		pg_atomic_fetch_add_u64(&counters(shared)->total,
 								shared->extents[i].to - shared->extents[i].from);
 	LaunchParallelWorkers(context);
-	UnrdfAuditBegin(audit, UNRDF_RECEIPTS_LOG, shared->size, add_finding, shared);
+	UnrdfAuditBegin(audit, UNRDF_RECEIPTS_LOG, shared->size, add_finding, reporter);
 	UnrdfAuditRoots(audit, shared->extents, shared->nextents);
 	UnrdfAuditTiles(audit);
 	check_leaves(shared, audit);
 	UnrdfAuditEnd(audit);
 	pfree(audit);
+	sts_end_write(reporter->findings);
 	WaitForParallelWorkersToFinish(context);
 }
 
 /* Receipts come first, by id; then the log's parts, by text. */
-static int
-compare_findings(const void *a, const void *b)
+static Tuplesortstate *
+sort_findings(const Reporter *reporter)
 {
-	const Finding *x = a;
-	const Finding *y = b;
+	AttrNumber columns[] = {1, 2};
+	Oid operators[] = {Int8LessOperator, TextLessOperator};
+	Oid collations[] = {InvalidOid, C_COLLATION_OID};
+	bool nulls_first[] = {false, false};
+	Tuplesortstate *sort = tuplesort_begin_heap(reporter->desc, 2, columns, operators, collations,
+												nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(reporter->desc, &TTSOpsMinimalTuple);
+	MinimalTuple tuple;
 
-	if (x->is_receipt != y->is_receipt)
-		return x->is_receipt ? -1 : 1;
-	if (x->receipt != y->receipt)
-		return x->receipt < y->receipt ? -1 : 1;
-	return strcmp(x->reason, y->reason);
-}
-
-static void
-put_row(ReturnSetInfo *result, const Finding *f)
-{
-	Datum values[2];
-	bool nulls[2] = {!f->is_receipt, false};
-
-	values[0] = Int64GetDatum(f->receipt);
-	values[1] = CStringGetTextDatum(f->reason);
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-}
-
-/* Returns what was found: of each receipt one reason, the first by text. */
-static void
-put_findings(Shared *shared, ReturnSetInfo *result)
-{
-	uint32 found = pg_atomic_read_u32(&shared->nfindings);
-	uint32 n = Min(found, MAX_FINDINGS);
-	Finding *f = shared->findings;
-
-	qsort(f, n, sizeof(Finding), compare_findings);
-	for (uint32 i = 0; i < n; i++)
+	sts_begin_parallel_scan(reporter->findings);
+	while ((tuple = sts_parallel_scan_next(reporter->findings, NULL)) != NULL)
 	{
-		bool same_receipt = i > 0 && f[i].is_receipt && f[i].receipt == f[i - 1].receipt;
-
-		if (!same_receipt && (i == 0 || compare_findings(&f[i], &f[i - 1]) != 0))
-			put_row(result, &f[i]);
+		CHECK_FOR_INTERRUPTS();
+		ExecStoreMinimalTuple(tuple, slot, false);
+		tuplesort_puttupleslot(sort, slot);
 	}
-	if (found > n)
-	{
-		Finding rest = {false, 0, ""};
-
-		snprintf(rest.reason, sizeof(rest.reason), "%u more findings are not listed", found - n);
-		put_row(result, &rest);
-	}
+	sts_end_parallel_scan(reporter->findings);
+	ExecDropSingleTupleTableSlot(slot);
+	tuplesort_performsort(sort);
+	return sort;
 }
 
-static Shared *
-make_shared(ParallelContext *context)
+/* Returns what was found: of each receipt one reason, the first by text, and of the log each once. */
+static void
+put_findings(const Reporter *reporter, ReturnSetInfo *result)
 {
+	Tuplesortstate *sort = sort_findings(reporter);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(reporter->desc, &TTSOpsMinimalTuple);
+	int64 last_receipt = 0;
+	char *last_reason = NULL;
+
+	while (tuplesort_gettupleslot(sort, true, false, slot, NULL))
+	{
+		char *reason;
+		bool repeated;
+
+		slot_getallattrs(slot);
+		reason = TextDatumGetCString(slot->tts_values[1]);
+		if (slot->tts_isnull[0])
+			repeated = last_reason && strcmp(reason, last_reason) == 0;
+		else
+			repeated = last_reason && DatumGetInt64(slot->tts_values[0]) == last_receipt;
+		if (!repeated)
+			tuplestore_puttupleslot(result->setResult, slot);
+		last_receipt = slot->tts_isnull[0] ? 0 : DatumGetInt64(slot->tts_values[0]);
+		if (last_reason)
+			pfree(last_reason);
+		last_reason = reason;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplesort_end(sort);
+}
+
+/* Makes what the processes share; the caller takes part as number 0. */
+static void
+make_shared(ParallelContext *context, Reporter *reporter)
+{
+	int participants = context->nworkers + 1;
+	SharedTuplestore *findings;
 	Shared *shared;
 
 	shm_toc_estimate_chunk(&context->estimator, sizeof(Shared));
-	shm_toc_estimate_keys(&context->estimator, 1);
+	shm_toc_estimate_chunk(&context->estimator, sts_estimate(participants));
+	shm_toc_estimate_keys(&context->estimator, 2);
 	InitializeParallelDSM(context);
 	shared = shm_toc_allocate(context->toc, sizeof(Shared));
 	init_counters(&shared->own);
 	shared->nextents = 0;
 	pg_atomic_init_u64(&shared->next, 0);
-	pg_atomic_init_u32(&shared->nfindings, 0);
+	SharedFileSetInit(&shared->files, context->seg);
 	shm_toc_insert(context->toc, SHARED_KEY, shared);
-	return shared;
+	findings = shm_toc_allocate(context->toc, sts_estimate(participants));
+	reporter->findings = sts_initialize(findings, participants, 0, 0, SHARED_TUPLESTORE_SINGLE_PASS,
+										&shared->files, "findings");
+	shm_toc_insert(context->toc, FINDINGS_KEY, findings);
+	reporter->shared = shared;
+	reporter->desc = finding_desc();
 }
 
 /* With the caller, as many processes as there are cores; no more than there are parts. */
@@ -320,39 +370,34 @@ useful_workers(int workers)
 	return (int) Min(Max(workers, 0), parts);
 }
 
-/* Leads, and frees the run whatever happens. */
-static void
-lead_guarded(ParallelContext *context, Shared *shared, int run)
-{
-	PG_ENSURE_ERROR_CLEANUP(end_run, Int32GetDatum(run));
-	{
-		lead(context, shared);
-	}
-	PG_END_ENSURE_ERROR_CLEANUP(end_run, Int32GetDatum(run));
-	end_run(0, Int32GetDatum(run));
-}
-
 /*
- * UnrdfVerifyAll recomputes the whole log under the active snapshot and puts what is wrong into
- * result's tuplestore, up to 10,000 findings and one row saying how many more there were. workers
- * is how many parallel workers to ask for besides the caller, -1 for a sensible number; it works
- * with fewer, and with none. Raises 22023 for a number out of range.
+ * UnrdfVerifyAll recomputes the whole log under the active snapshot and puts everything that is
+ * wrong into result's tuplestore. workers is how many parallel workers to ask for besides the
+ * caller, -1 for a sensible number; it works with fewer, and with none. Raises 22023 for a number
+ * out of range.
  */
 void
 UnrdfVerifyAll(int workers, ReturnSetInfo *result)
 {
 	ParallelContext *context;
-	Shared *shared;
+	Reporter reporter;
+	Guard guard;
 
 	if (workers < -1 || workers > MAX_WORKERS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("workers must be between 0 and %d", MAX_WORKERS)));
 	EnterParallelMode();
 	context = CreateParallelContext("unrdf", "UnrdfVerifyWorkerMain", useful_workers(workers));
-	shared = make_shared(context);
-	shared->run = begin_run();
-	lead_guarded(context, shared, shared->run);
-	put_findings(shared, result);
+	make_shared(context, &reporter);
+	reporter.shared->run = guard.run = begin_run();
+	guard.files = context->seg ? NULL : &reporter.shared->files;
+	PG_ENSURE_ERROR_CLEANUP(end, PointerGetDatum(&guard));
+	{
+		lead(context, &reporter);
+		put_findings(&reporter, result);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(end, PointerGetDatum(&guard));
+	end(0, PointerGetDatum(&guard));
 	DestroyParallelContext(context);
 	ExitParallelMode();
 }

@@ -7,8 +7,8 @@
  * Memory is bounded. Half of it is divided among the lanes: a lane that is full is not read further, its jobs wait in
  * their table. The other half is for delayed jobs. When that is full, those due last are forgotten, and `horizon` is the
  * first, by due time and id, that is not kept; the dispatcher reads them again, in that order, when there is room
- * (UnrdfHorizonMoves). A job that becomes due while its lane is full is forgotten as well, and the lane read from the
- * beginning once more when it has room (`again`). Invariant: a pending job that the followers have passed is known, or due
+ * (UnrdfHorizonMoves). A job that becomes due while its lane is full is forgotten as well, and the lane read from there
+ * once more when it has room (`again`). Invariant: a pending job that the followers have passed is known, or due
  * at or after the horizon, or its lane is to be read again.
  *
  * Order: the lowest priority number first; among queues of one priority in turn; within a lane first in, first out.
@@ -247,22 +247,6 @@ forget(UnrdfLaneSet *set, UnrdfEntry *entry)
 	pfree(entry);
 }
 
-/* Keeps the earlier half of the delayed entries; a sorted array is a heap. */
-static void
-shrink_heap(UnrdfLaneSet *set)
-{
-	int keep = set->heap_capacity / 2;
-
-	qsort(set->heap, set->nheap, sizeof(UnrdfEntry *), compare_due);
-	for (int i = 0; i < keep; i++)
-		set->heap[i]->heap_index = i;
-	set->horizon.at = set->heap[keep]->due;
-	set->horizon.job = set->heap[keep]->job;
-	for (int i = keep; i < set->nheap; i++)
-		forget(set, set->heap[i]);
-	set->nheap = keep;
-}
-
 static void
 make_ready(UnrdfLaneSet *set, UnrdfEntry *entry, bool first)
 {
@@ -275,6 +259,25 @@ make_ready(UnrdfLaneSet *set, UnrdfEntry *entry, bool first)
 	set->nready++;
 }
 
+/* Keeps the earlier half of the delayed entries; a sorted array is a heap. */
+static void
+shrink_heap(UnrdfLaneSet *set)
+{
+	int keep = set->heap_capacity / 2;
+
+	qsort(set->heap, set->nheap, sizeof(UnrdfEntry *), compare_due);
+	for (int i = 0; i < keep; i++)
+		set->heap[i]->heap_index = i;
+	set->horizon.at = set->heap[keep]->due;
+	set->horizon.job = set->heap[keep]->job;
+	for (int i = keep; i < set->nheap; i++)
+		if (set->heap[i]->due_unsaved)
+			make_ready(set, set->heap[i], false); /* early, which does no harm */
+		else
+			forget(set, set->heap[i]);
+	set->nheap = keep;
+}
+
 /* UnrdfEntryPut puts an OUT entry where it belongs by its due time; one beyond the horizon is forgotten. */
 void
 UnrdfEntryPut(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz now)
@@ -284,7 +287,7 @@ UnrdfEntryPut(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz now)
 		make_ready(set, entry, false);
 		return;
 	}
-	if (!is_before(entry, set->horizon.at, set->horizon.job))
+	if (!entry->due_unsaved && !is_before(entry, set->horizon.at, set->horizon.job))
 	{
 		forget(set, entry);
 		return;
@@ -379,12 +382,13 @@ UnrdfEntryBack(UnrdfLaneSet *set, UnrdfEntry *entry)
 	make_ready(set, entry, true);
 }
 
-/* UnrdfEntryDelay puts an entry that was handed out back until it is due. */
+/* UnrdfEntryDelay puts an entry that was handed out back until it is due, which a table says as well if it is saved. */
 void
-UnrdfEntryDelay(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz due, TimestampTz now)
+UnrdfEntryDelay(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz due, bool saved, TimestampTz now)
 {
 	entry->lane->queue->running--;
 	entry->due = due;
+	entry->due_unsaved = !saved;
 	UnrdfEntryPut(set, entry, now);
 }
 
@@ -409,7 +413,8 @@ UnrdfEntriesBecomeReady(UnrdfLaneSet *set, TimestampTz now)
 			make_ready(set, entry, false);
 		else
 		{
-			entry->lane->again = true;
+			entry->lane->again =
+				Min(entry->lane->again ? entry->lane->again : entry->xid, entry->xid);
 			forget(set, entry);
 		}
 	}
@@ -426,7 +431,7 @@ UnrdfNextDue(UnrdfLaneSet *set)
 bool
 UnrdfLaneHasMore(const UnrdfLane *lane)
 {
-	return lane->behind || lane->again || lane->follower.reading;
+	return lane->behind || lane->again != 0 || lane->follower.reading;
 }
 
 /* UnrdfLaneRoom returns how many more entries a lane may have; 0 until it is half empty, so that reads are few. */
@@ -441,6 +446,49 @@ int
 UnrdfReadyCount(UnrdfLaneSet *set)
 {
 	return set->nready;
+}
+
+/* UnrdfLaneCount returns how many lanes there are. */
+int
+UnrdfLaneCount(UnrdfLaneSet *set)
+{
+	return set->nlanes;
+}
+
+/*
+ * UnrdfLaneFloors sets every lane's floor: its jobs with lower transaction ids have ended, or are delayed beyond now by what
+ * their rows or their last attempts say.
+ */
+void
+UnrdfLaneFloors(UnrdfLaneSet *set, TimestampTz now)
+{
+	dlist_iter iter;
+	HASH_SEQ_STATUS seq;
+	Known *known;
+
+	dlist_foreach (iter, &set->queues)
+	{
+		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
+
+		for (int p = 0; p < UNRDF_PRIORITIES; p++)
+		{
+			UnrdfLane *lane = queue->lanes[p];
+
+			if (lane == NULL)
+				continue;
+			lane->floor = UnrdfFollowFloor(&lane->follower);
+			if (lane->again != 0)
+				lane->floor = Min(lane->floor, lane->again);
+		}
+	}
+	hash_seq_init(&seq, set->known);
+	while ((known = hash_seq_search(&seq)) != NULL)
+	{
+		UnrdfEntry *entry = known->entry;
+
+		if (entry->place != UNRDF_DELAYED || entry->due <= now || entry->due_unsaved)
+			entry->lane->floor = Min(entry->lane->floor, entry->xid);
+	}
 }
 
 /* UnrdfHorizon returns the place from which on delayed jobs are not kept. */

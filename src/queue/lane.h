@@ -26,6 +26,7 @@ typedef struct UnrdfEntry
 {
 	dlist_node node;
 	int64 job;
+	uint64 xid;
 	TimestampTz due;
 	UnrdfLane *lane;
 	int32 handler;
@@ -35,6 +36,7 @@ typedef struct UnrdfEntry
 	uint8 place;
 	uint8 kind; /* UnrdfTaskKind */
 	bool suspect;
+	bool due_unsaved; /* no table says that it is due only then */
 } UnrdfEntry;
 
 /* A queue's lanes, one per priority; all NULL where no job of that priority was seen. */
@@ -56,10 +58,10 @@ struct UnrdfLane
 	UnrdfFollower follower;
 	dlist_head ready;
 	int nready;
-	bool behind; /* had no room when there was something to read */
-	bool again;  /* jobs that became due were not kept: to be read from the beginning once more */
-	uint64
-		met_until; /* the first reading met rows of transactions that came after its snapshot, up to here */
+	bool behind;      /* had no room when there was something to read */
+	uint64 again;     /* lowest xid of those that became due and were not kept; 0: none */
+	uint64 met_until; /* the first reading met rows of transactions up to here, later than its S1 */
+	uint64 floor;     /* what UnrdfLaneFloors found */
 };
 
 /* A place in the order of delayed jobs. */
@@ -82,13 +84,16 @@ extern UnrdfEntry *UnrdfEntryPeek(UnrdfLaneSet *set);
 extern bool UnrdfEntryIsOpen(const UnrdfEntry *entry);
 extern void UnrdfEntryOut(UnrdfLaneSet *set, UnrdfEntry *entry);
 extern void UnrdfEntryBack(UnrdfLaneSet *set, UnrdfEntry *entry);
-extern void UnrdfEntryDelay(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz due, TimestampTz now);
+extern void UnrdfEntryDelay(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz due, bool saved,
+							TimestampTz now);
 extern void UnrdfEntryRemove(UnrdfLaneSet *set, UnrdfEntry *entry);
 extern void UnrdfEntriesBecomeReady(UnrdfLaneSet *set, TimestampTz now);
 extern TimestampTz UnrdfNextDue(UnrdfLaneSet *set);
 extern bool UnrdfLaneHasMore(const UnrdfLane *lane);
 extern int UnrdfLaneRoom(UnrdfLaneSet *set, UnrdfLane *lane);
 extern int UnrdfReadyCount(UnrdfLaneSet *set);
+extern int UnrdfLaneCount(UnrdfLaneSet *set);
+extern void UnrdfLaneFloors(UnrdfLaneSet *set, TimestampTz now);
 extern UnrdfDue UnrdfHorizon(UnrdfLaneSet *set);
 extern void UnrdfHorizonSet(UnrdfLaneSet *set, UnrdfDue horizon);
 extern bool UnrdfHorizonMoves(UnrdfLaneSet *set, int *room);

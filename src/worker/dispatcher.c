@@ -3,10 +3,11 @@
  *
  * Everything it knows is private memory (queue/lane.c) filled by followers, one per lane, and can be lost at any line: the
  * tables say which jobs have no receipt. One dispatcher per database: the launcher starts it and waits for its end before
- * it starts another. It hands jobs out through slots (slot.c) and never writes a row.
+ * it starts another. It hands jobs out through slots (slot.c) and writes nothing but from where its successor has to read
+ * (floor.c), and the epoch's row (ledger/epoch.c).
  *
  * A new dispatcher first makes known what executors already have in hand, as handed out, and only then reads lanes, so no
- * job is handed out twice while its executor lives. A lane's first reading meets jobs of all times; those that have a
+ * job is handed out twice while its executor lives. A lane's first reading meets jobs that ended long ago; those that have a
  * receipt are left out and those with failed attempts go on from there.
  *
  * Jobs that ran when the server crashed are suspects (crash.c). They are made known before any other job, and as long as one
@@ -38,6 +39,7 @@
 #include "queue/config.h"
 #include "queue/lane.h"
 #include "worker/crash.h"
+#include "worker/floor.h"
 #include "worker/pool.h"
 #include "worker/restore.h"
 #include "worker/slot.h"
@@ -73,6 +75,8 @@ typedef struct Dispatcher
 	bool restoring;
 	uint64 restored_until; /* restored rows with a transaction id up to here may be met again */
 	TimestampTz next_sweep;
+	TimestampTz next_floor;
+	bool floor_rises; /* jobs have ended since it was noted */
 	BackgroundWorkerHandle *integrator;
 	TimestampTz integrator_started;
 	int cores;
@@ -233,6 +237,7 @@ admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 	if (UnrdfEntryFind(d->lanes, id) || (d->probing && UnrdfIdLookupFind(&d->receipts, id)))
 		return;
 	entry = UnrdfEntryAdd(d->lanes, d->lane, id);
+	entry->xid = xid;
 	entry->handler = handler;
 	entry->tid = slot->tts_tid;
 	entry->due = run_at;
@@ -251,10 +256,10 @@ read_lane(Dispatcher *d, UnrdfLane *lane)
 	lane->behind = room == 0;
 	if (room == 0)
 		return;
-	if (lane->again && UnrdfFollowedAll(&lane->follower))
+	if (lane->again != 0 && UnrdfFollowedAll(&lane->follower))
 	{
-		lane->again = false;
-		UnrdfFollowAgain(&lane->follower);
+		UnrdfFollowAgain(&lane->follower, lane->again);
+		lane->again = 0;
 	}
 	d->lane = lane;
 	first = !lane->follower.started;
@@ -351,6 +356,7 @@ load_entry(Dispatcher *d, int64 id)
 		return NULL;
 	queue = UnrdfLaneQueueGet(d->lanes, job.queue, &is_new);
 	entry = UnrdfEntryAdd(d->lanes, UnrdfLaneGet(d->lanes, queue, job.priority), id);
+	entry->xid = job.xid;
 	entry->handler = job.handler;
 	ItemPointerSetInvalid(&entry->tid);
 	entry->due = job.run_at ? job.run_at : DT_NOBEGIN;
@@ -429,6 +435,9 @@ look(Dispatcher *d)
 		read_lanes(d, hints, sweep || config);
 		if (horizon)
 			move_horizon(d, room);
+		/* what was read may be of a restore that has begun since; its receipts are about to come */
+		if (UnrdfRestoreRuns())
+			proc_exit(0);
 	}
 	UnrdfXactCommit();
 	if (sweep)
@@ -495,6 +504,7 @@ take_result(Dispatcher *d, UnrdfTask *task, bool culprit)
 	if (entry == NULL)
 		return;
 	measure(d, entry, task);
+	d->floor_rises |= task->result != UNRDF_TASK_UNTOUCHED;
 	if (task->result == UNRDF_TASK_ENDED)
 	{
 		acquit(d, entry);
@@ -505,10 +515,10 @@ take_result(Dispatcher *d, UnrdfTask *task, bool culprit)
 		acquit(d, entry);
 		entry->kind = UNRDF_TASK_RUN;
 		entry->attempt++;
-		UnrdfEntryDelay(d->lanes, entry, task->retry_at, UnrdfNow());
+		UnrdfEntryDelay(d->lanes, entry, task->retry_at, true, UnrdfNow());
 	}
 	else if (task->retry_at != 0)
-		UnrdfEntryDelay(d->lanes, entry, task->retry_at, UnrdfNow());
+		UnrdfEntryDelay(d->lanes, entry, task->retry_at, false, UnrdfNow());
 	else
 	{
 		if (culprit)
@@ -726,6 +736,7 @@ adopt(Dispatcher *d)
 	UnrdfXactBegin("adopting executors");
 	check_restore(d);
 	read_config(d);
+	UnrdfFloorRead(d->lanes, d->restores);
 	begin_loading(d);
 	for (int i = 0; i < d->pool.n; i++)
 	{
@@ -752,6 +763,23 @@ adopt(Dispatcher *d)
 		UnrdfEntryPut(d->lanes, entry, UnrdfNow());
 	}
 	end_loading(d);
+	UnrdfXactCommit();
+}
+
+/* Notes the floor when it is time and it has risen. */
+static void
+keep_floor(Dispatcher *d)
+{
+	TimestampTz now = UnrdfNow();
+
+	if (!d->floor_rises || now < d->next_floor || d->restoring)
+		return;
+	d->floor_rises = false;
+	d->next_floor = now + unrdf_floor_interval * INT64CONST(1000);
+	UnrdfXactBegin("noting how far jobs have ended");
+	check_restore(d);
+	if (!d->restoring)
+		UnrdfFloorWrite(d->lanes, d->restores);
 	UnrdfXactCommit();
 }
 
@@ -782,6 +810,7 @@ step(Dispatcher *d)
 		hand_out(d);
 	adjust_pool(d);
 	UnrdfPoolShrink(&d->pool);
+	keep_floor(d);
 }
 
 static void
@@ -802,6 +831,8 @@ init(Dispatcher *d)
 	d->nsuspects = UnrdfCrashSuspects(MyDatabaseId, &d->suspects);
 	d->cores = (int) Max(1, sysconf(_SC_NPROCESSORS_ONLN));
 	d->restores = -1;
+	d->floor_rises = true;
+	d->next_floor = UnrdfNow() + unrdf_floor_interval * INT64CONST(1000);
 	UnrdfPoolInit(&d->pool);
 }
 
@@ -841,6 +872,7 @@ UnrdfDispatcherMain(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	UnrdfWorkerSetup();
+	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE); /* for the floor */
 	init(&d);
 	attach(d.db);
 	check_installed(d.db);

@@ -170,7 +170,8 @@ commit_run(Run *run)
 static bool
 read_job(Run *run, UnrdfTask *task, UnrdfJob *job)
 {
-	if (table_tuple_fetch_row_version(run->jobs, &task->tid, GetActiveSnapshot(), run->row))
+	if (ItemPointerIsValid(&task->tid) &&
+		table_tuple_fetch_row_version(run->jobs, &task->tid, GetActiveSnapshot(), run->row))
 	{
 		UnrdfJobRead(run->row, job);
 		if (job->id == task->job)

@@ -240,32 +240,41 @@ next_utility(PlannedStmt *pstmt, const char *query, bool readOnlyTree,
 		standard_ProcessUtility(pstmt, query, readOnlyTree, context, params, env, dest, qc);
 }
 
-static void
-utility(PlannedStmt *pstmt, const char *query, bool readOnlyTree, ProcessUtilityContext context,
-		ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+/* Holds the database that a statement is about. Whether the hold ends with the statement; else it ends with the transaction. */
+static bool
+hold_for(Node *stmt)
 {
-	Oid dboid = InvalidOid;
-	bool drop = false;
+	Oid dboid;
 
-	if (UnrdfShmem && IsTransactionState() && !RecoveryInProgress())
-	{
-		dboid = database_of(pstmt->utilityStmt);
-		drop = drops_extension(pstmt->utilityStmt);
-	}
+	if (UnrdfShmem == NULL || !IsTransactionState() || RecoveryInProgress())
+		return false;
+	dboid = database_of(stmt);
 	if (OidIsValid(dboid))
+	{
 		hold(dboid);
-	else if (drop)
+		return true;
+	}
+	if (drops_extension(stmt))
 	{
 		hold(MyDatabaseId);
 		holding = true;
 	}
+	return false;
+}
+
+static void
+utility(PlannedStmt *pstmt, const char *query, bool readOnlyTree, ProcessUtilityContext context,
+		ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+{
+	const bool held = hold_for(pstmt->utilityStmt);
+
 	PG_TRY();
 	{
 		next_utility(pstmt, query, readOnlyTree, context, params, env, dest, qc);
 	}
 	PG_FINALLY();
 	{
-		if (OidIsValid(dboid))
+		if (held)
 			lift_holds();
 	}
 	PG_END_TRY();

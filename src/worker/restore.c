@@ -13,10 +13,14 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/rel.h"
 
+#include "base/catalog.h"
 #include "base/plan.h"
 #include "base/shmem.h"
 #include "queue/config.h"
@@ -48,6 +52,24 @@ UnrdfRestoreRead(UnrdfRestoreState *state)
 	state->count = DatumGetInt64(UnrdfResult(0, 1, &isnull));
 	state->until = DatumGetUInt64(UnrdfResult(0, 2, &isnull));
 	SPI_finish();
+}
+
+/*
+ * UnrdfRestoreRuns tells whether the newest snapshot sees a restore under way. Where there never was one this costs a look at
+ * the size of an empty table.
+ */
+bool
+UnrdfRestoreRuns(void)
+{
+	Relation rel = table_open(UnrdfRelid(UNRDF_RESTORING), AccessShareLock);
+	bool empty = RelationGetNumberOfBlocks(rel) == 0;
+	UnrdfRestoreState state;
+
+	table_close(rel, AccessShareLock);
+	if (empty)
+		return false;
+	UnrdfRestoreRead(&state);
+	return state.running;
 }
 
 /* UnrdfRestoreBegins holds everything back from this transaction's commit on. */

@@ -12,6 +12,7 @@ typedef struct UnrdfRestoreState
 } UnrdfRestoreState;
 
 extern void UnrdfRestoreRead(UnrdfRestoreState *state);
+extern bool UnrdfRestoreRuns(void);
 extern void UnrdfRestoreBegins(void);
 extern void UnrdfFinishRestore(void);
 

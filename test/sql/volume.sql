@@ -63,11 +63,12 @@ FROM (SELECT receipt FROM leaf WHERE index = 300) AS l, unnest(ARRAY[512, 65280,
 SELECT * FROM unrdf.verify_all(0);
 SELECT * FROM unrdf.verify_all(2);
 BEGIN; UPDATE unrdf.tile SET hashes = set_byte(hashes, 100, get_byte(hashes, 100) # 1) WHERE log = 1 AND level = 1 AND idx = 0; SELECT * FROM unrdf.verify_all(); ROLLBACK;
+BEGIN; UPDATE unrdf.tile SET root = set_byte(root, 7, get_byte(root, 7) # 1) WHERE log = 1 AND level = 1 AND idx = 0; SELECT * FROM unrdf.verify_all(); ROLLBACK;
 BEGIN; DELETE FROM unrdf.tile WHERE log = 1 AND level = 1 AND idx = 0; SELECT * FROM unrdf.verify_all(); ROLLBACK;
 SELECT count(*) AS forgeries FROM many WHERE n % 20000 = 0;
 BEGIN; UPDATE unrdf.receipt SET finished_at = finished_at + interval '1 us' WHERE id IN (SELECT id FROM many WHERE n % 20000 = 0);
 SELECT m.n, v.reason FROM unrdf.verify_all() AS v LEFT JOIN many AS m ON m.id = v.receipt ORDER BY 1; ROLLBACK;
--- more than are listed
+-- thousands, each named
 BEGIN; UPDATE unrdf.receipt SET finished_at = finished_at + interval '1 us' WHERE id IN (SELECT id FROM many WHERE n <= 10005);
 SELECT count(v.receipt) AS listed, count(*) - count(v.receipt) AS others, max(v.reason) FILTER (WHERE v.receipt IS NULL) AS other FROM unrdf.verify_all() AS v; ROLLBACK;
 SELECT * FROM unrdf.verify_all();
