@@ -73,12 +73,20 @@ static HTAB *queue_names = NULL;
 static HTAB *handlers = NULL;
 static uint32 cached_config = 0;
 static bool forget = false;
+static bool changed = false; /* by this transaction */
 
 static void
 at_xact_event(XactEvent event, void *arg)
 {
+	/* COMMIT PREPARED would tell nobody */
+	if (event == XACT_EVENT_PRE_PREPARE && changed)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has changed queues or handlers")));
 	if (event == XACT_EVENT_ABORT)
 		forget = true;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		changed = false;
 }
 
 static void
@@ -128,11 +136,15 @@ bump(uint64 arg)
 	UnrdfSetLatch(&db->dispatcher);
 }
 
-/* UnrdfConfigChanged makes every process of the database read its configuration again, once this transaction commits. */
+/*
+ * UnrdfConfigChanged makes every process of the database read its configuration again, once this transaction commits. Such a
+ * transaction cannot be prepared: 0A000.
+ */
 void
 UnrdfConfigChanged(void)
 {
-	forget = true;
+	check_caches();
+	forget = changed = true;
 	UnrdfAtCommit(bump, 0);
 }
 

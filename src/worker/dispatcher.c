@@ -125,7 +125,10 @@ handler_stat(Dispatcher *d, int32 id)
 	return h;
 }
 
-/* Reads the queues' settings, makes new ones known and handlers read again. Inside a transaction. */
+/*
+ * Reads the queues' settings, makes new ones known and handlers read again. Inside a transaction. The count of changes is
+ * read first, the tables under a later snapshot: a change that the count has is seen.
+ */
 static void
 read_config(Dispatcher *d)
 {
@@ -137,7 +140,7 @@ read_config(Dispatcher *d)
 
 	d->config = pg_atomic_read_u32(&d->db->config);
 	SPI_connect();
-	n = UnrdfExecute(&list_queues, NULL, NULL, true);
+	n = UnrdfExecuteLatest(&list_queues, NULL, NULL);
 	ids = SPI_palloc(n * sizeof(int32));
 	for (uint64 i = 0; i < n; i++)
 		ids[i] = DatumGetInt32(UnrdfResult(i, 0, &isnull));

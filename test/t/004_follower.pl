@@ -120,20 +120,26 @@ assert_all('sessions');
 
 # Prepared transactions, to be committed or rolled back after restarts of every kind. Some of their savepoints are rolled back.
 my %prepared;
-for my $name (qw(first second third fourth fifth))
+
+sub prepare
 {
+	my ($name) = @_;
 	my $output = $node->safe_psql('postgres',
 		"BEGIN;\n"
+		  . "SAVEPOINT s;\n\\echo undone\n"
+		  . work($name, 5, 1)
+		  . "ROLLBACK TO s;\n\\echo done\n"
 		  . work($name, 20, 3)
 		  . "SAVEPOINT s;\n\\echo undone\n"
 		  . work($name, 5, 1)
 		  . "ROLLBACK TO s;\n\\echo done\n"
 		  . work($name, 5, 1)
 		  . "PREPARE TRANSACTION '$name';\n");
-	my ($one, $undone, $two) = split /^(?:undone|done)\n/m, $output;
+	my ($undone, $one, $undone_too, $two) = (split /^(?:undone|done)\n/m, $output)[ 1 .. 4 ];
 
-	$prepared{$name} = { ids => [ split /\n/, $one . $two ], undone => [ split /\n/, $undone ] };
+	$prepared{$name} = { ids => [ split /\n/, $one . $two ], undone => [ split /\n/, $undone . $undone_too ] };
 	is(scalar @{ $prepared{$name}{ids} }, 37, "$name is prepared");
+	return;
 }
 
 # Decides a prepared transaction.
@@ -157,6 +163,7 @@ sub decide
 	return;
 }
 
+prepare($_) for qw(first second third fourth fifth);
 newer_work('prepared');
 decide('first', 'COMMIT');
 newer_work('before a fast restart');
@@ -184,7 +191,23 @@ drain($node, 'postgres');
 my $fifth = join ',', @{ $prepared{fifth}{ids} };
 is($node->safe_psql('postgres', "SELECT count(*) FROM unrdf.receipt WHERE id IN ($fifth) AND outcome = 1 AND (unrdf.verify(id)).verdict = 'ok'"),
 	'37', 'committed between two crashes: done and integrated');
+# The first that is done after a start needs the epoch's row, which all need; it may stay open, and undo the part that needed it.
+$node->restart;
+prepare('sixth');
+newer_work('after a transaction that was the first of its epoch');
+decide('sixth', 'COMMIT');
+$node->restart;
+$node->safe_psql('postgres', "BEGIN; SAVEPOINT s; SELECT unrdf.record('update', 'undone'); ROLLBACK TO s; SELECT unrdf.enqueue('effect'); COMMIT");
+newer_work('after a savepoint that was the first of its epoch');
 assert_all('prepared transactions');
+
+# What changes queues or handlers cannot be prepared, as nobody would be told at COMMIT PREPARED.
+for my $change (q(unrdf.create_queue('late')), q(unrdf.pause_queue('default')), q(unrdf.register_handler('late', 'effect(bigint, jsonb)')))
+{
+	sql_fails($node, 'postgres', "BEGIN; SELECT $change; PREPARE TRANSACTION 'change'", '0A000', qr/changed queues or handlers/, "not prepared: $change");
+}
+is($node->safe_psql('postgres', q(BEGIN; SELECT unrdf.enqueue('effect'); PREPARE TRANSACTION 'no change'; ROLLBACK PREPARED 'no change')) =~ /^\d+$/, 1,
+	'another one is, also after those');
 
 # More subtransactions than a snapshot can list (64), nested and not, each with jobs and a record; some are rolled back. One
 # such transaction commits, one is rolled back, both with much newer work before.

@@ -7,6 +7,7 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time usleep);
 use Unrdf;
 
 # Every function of the extension that changes something, as it is called, and every other, which a standby answers.
@@ -142,7 +143,15 @@ $primary->safe_psql('postgres', q(SELECT unrdf.resume_queue('default')));
 my $jobs = $primary->safe_psql('postgres', 'SELECT count(*) FROM unrdf.job');
 
 # The primary dies, in the middle of the jobs that were just let go and of those that are blocked. Nobody stops it in order.
+# Its processes outlive the postmaster for a moment: as long as an executor is there, the lock must not be given back to it.
+my @executors = split /\n/, $primary->safe_psql('postgres', q(SELECT pid FROM unrdf.stat_workers WHERE kind = 'executor'));
 $primary->kill9;
+my $until = time() + $PostgreSQL::Test::Utils::timeout_default;
+while (grep { kill(0, $_) } @executors)
+{
+	die 'the executors outlive their postmaster' if time() > $until;
+	usleep(10_000);
+}
 $lock->quit;
 is($standby->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'unrdf %'"),
 	'0', 'a standby without its primary has no workers');
