@@ -11,6 +11,7 @@
 #include "executor/executor.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
+#include "utils/tuplesort.h"
 #include "utils/wait_event.h"
 
 /* 16: one object_aclcheck() instead of one function per class */
@@ -47,13 +48,13 @@
 #define unrdf_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
-/* 18: the snapshot of a portal-less caller has to be registered the same way, but PortalContext moved */
-#if PG_VERSION_NUM >= 170000
-#include "storage/procnumber.h"
-#define UNRDF_MY_PROC_NUMBER MyProcNumber
+/* 16: tuplesort_getdatum() can leave the value where it is */
+#if PG_VERSION_NUM >= 160000
+#define unrdf_tuplesort_getdatum(sort, value, isnull) \
+	tuplesort_getdatum((sort), true, false, (value), (isnull), NULL)
 #else
-#include "storage/backendid.h"
-#define UNRDF_MY_PROC_NUMBER (MyBackendId - 1)
+#define unrdf_tuplesort_getdatum(sort, value, isnull) \
+	tuplesort_getdatum((sort), true, (value), (isnull), NULL)
 #endif
 
 #endif /* UNRDF_COMPAT_H */

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "utils/tuplesort.h"
 
+#include "base/compat.h"
 #include "ledger/verify_log.h"
 
 static void report(UnrdfAudit *a, const int64 *receipt, const char *format, ...)
@@ -346,7 +347,7 @@ check_duplicates(UnrdfAudit *a, Tuplesortstate *ids)
 	int64 times = 0;
 
 	tuplesort_performsort(ids);
-	while (tuplesort_getdatum(ids, true, &value, &isnull, NULL))
+	while (unrdf_tuplesort_getdatum(ids, &value, &isnull))
 	{
 		CHECK_FOR_INTERRUPTS();
 		times = times > 0 && last == DatumGetInt64(value) ? times + 1 : 1;
@@ -365,7 +366,7 @@ check_missing(UnrdfAudit *a, Tuplesortstate *ids)
 	uint64 past;
 	Datum value;
 	bool isnull;
-	bool more = tuplesort_getdatum(ids, true, &value, &isnull, NULL);
+	bool more = unrdf_tuplesort_getdatum(ids, &value, &isnull);
 
 	UnrdfLogHeadRead(a->log, &head);
 	past = UnrdfLogPast(&head);
@@ -378,7 +379,7 @@ check_missing(UnrdfAudit *a, Tuplesortstate *ids)
 
 		CHECK_FOR_INTERRUPTS();
 		while (more && DatumGetInt64(value) < receipt)
-			more = tuplesort_getdatum(ids, true, &value, &isnull, NULL);
+			more = unrdf_tuplesort_getdatum(ids, &value, &isnull);
 		if (xid < past && (!more || DatumGetInt64(value) > receipt))
 			report(a, &receipt, "%s", UnrdfLeafMissing);
 	}

@@ -32,8 +32,9 @@ sub work
 sub newer_work
 {
 	my ($what) = @_;
-	my $size = log_size();
 
+	drain($node, 'postgres');
+	my $size = log_size();
 	$node->safe_psql('postgres', work('newer', 500, 50)) for 1 .. 3;
 	drain($node, 'postgres');
 	is(log_size(), $size + 3 * 554, "$what: newer work is done and integrated");
