@@ -63,7 +63,7 @@ strip_trailing_zeros(Decimal *decimal)
 static void
 append_decimal(UnrdfCanon *c, const Decimal *decimal)
 {
-	static const char zeros[PLAIN_POINT_MAX] = "000000000000000000000";
+	static const char zeros[PLAIN_POINT_MAX + 1] = "000000000000000000000";
 	const char *digits = decimal->digits;
 	int ndigits = decimal->ndigits;
 	long point = decimal->point;

@@ -11,7 +11,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
-  new_node install register_effect wait_for wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
+  new_node install register_effect wait_for unbroken wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
   crash_and_start sql_fails log_position log_since occurrences memory_of
 );
 
@@ -78,8 +78,24 @@ sub wait_for
 {
 	my ($node, $db, $query) = @_;
 
-	$node->poll_query_until($db, $query) or die "waited in vain for: $query";
+	unbroken(sub { $node->poll_query_until($db, $query) }) or die "waited in vain for: $query";
 	return;
+}
+
+# Does something that runs psql, once more where psql was turned away before it had read what it was to do, as while the
+# server recovers: newer versions of IPC::Run die of that.
+sub unbroken
+{
+	my ($do) = @_;
+	my $until = time() + $PostgreSQL::Test::Utils::timeout_default;
+
+	while (1)
+	{
+		my $result = eval { $do->() };
+		return $result if $@ eq '';
+		die $@ if $@ !~ /Broken pipe/ || time() > $until;
+		usleep(20_000);
+	}
 }
 
 # Waits until a database has its dispatcher, its integrator and at least one executor that can run something.

@@ -95,9 +95,12 @@ sub query_about
 
 sub receipts
 {
-	my ($status, $n) = $node->psql('postgres', 'SELECT count(*) FROM unrdf.receipt');
+	return unbroken(
+		sub {
+			my ($status, $n) = $node->psql('postgres', 'SELECT count(*) FROM unrdf.receipt');
 
-	return $status == 0 ? $n : undef;
+			return $status == 0 ? $n : undef;
+		});
 }
 
 # Waits until some more jobs have ended, how many is chosen at random, and then for a random part of a job's run.
