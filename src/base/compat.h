@@ -57,4 +57,13 @@
 	tuplesort_getdatum((sort), true, (value), (isnull), NULL)
 #endif
 
+/* 18: heap_form_minimal_tuple() can leave room before the tuple */
+#if PG_VERSION_NUM >= 180000
+#define unrdf_form_minimal_tuple(desc, values, nulls) \
+	heap_form_minimal_tuple((desc), (values), (nulls), 0)
+#else
+#define unrdf_form_minimal_tuple(desc, values, nulls) \
+	heap_form_minimal_tuple((desc), (values), (nulls))
+#endif
+
 #endif /* UNRDF_COMPAT_H */

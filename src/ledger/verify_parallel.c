@@ -37,6 +37,7 @@
 #include "utils/tuplestore.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/shmem.h"
 #include "ledger/verify_log.h"
 
@@ -181,7 +182,7 @@ add_finding(void *arg, const int64 *receipt, const char *reason)
 	Reporter *reporter = arg;
 	Datum values[2] = {receipt ? Int64GetDatum(*receipt) : 0, CStringGetTextDatum(reason)};
 	bool nulls[2] = {receipt == NULL, false};
-	MinimalTuple tuple = heap_form_minimal_tuple(reporter->desc, values, nulls);
+	MinimalTuple tuple = unrdf_form_minimal_tuple(reporter->desc, values, nulls);
 
 	sts_puttuple(reporter->findings, NULL, tuple);
 	pg_atomic_fetch_add_u64(&counters(reporter->shared)->bad, 1);

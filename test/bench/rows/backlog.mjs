@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { count, withDatabase, rows, session, now, reach } from '../lib.mjs';
 import unrdf, { size } from '../parties/unrdf.mjs';
+import bare from '../parties/bare.mjs';
 
 const n = count(5000000, 60000), small = count(100000, 5000), priorities = [2, 5, 8];
 export const title = `backlog of ${n.toLocaleString('en')} pending jobs over ${priorities.length} priorities`;
@@ -30,7 +31,8 @@ async function drainBacklog(db) {
 			return done;
 		}, n, 'backlog', { every: 10 });
 		const end = samples.at(-1)[0], minute = Math.min(60e3, end / 2);
-		return { rate: n / end * 1e3, first: rateOver(samples, 0, minute), last: rateOver(samples, end - minute, end), memory };
+		const begin = samples.find(([, done]) => done >= small);
+		return { rate: n / end * 1e3, begin: begin[1] / begin[0] * 1e3, first: rateOver(samples, 0, minute), last: rateOver(samples, end - minute, end), memory };
 	});
 }
 
@@ -38,6 +40,8 @@ export async function run({ measure, inTurn }) {
 	await inTurn([
 		() => measure('small', () => withDatabase(unrdf, db => unrdf.fillAndDrain(db, small, { priorities }))),
 		() => measure('backlog', () => withDatabase(unrdf, drainBacklog)),
+		() => measure('bare small', () => withDatabase(bare, db => bare.fillAndDrain(db, small))),
+		() => measure('bare', () => withDatabase(bare, db => bare.fillAndDrain(db, n))),
 	]);
 }
 
@@ -46,7 +50,9 @@ export const lines = [
 	{ key: 'backlog memory', label: "the dispatcher's own memory, most seen", unit: 'MB', floor: '≤ 64 MB', of: v => v.worst('backlog memory'), most: 64 },
 	{ key: 'backlog rate', label: 'drain, whole backlog', unit: 'jobs/s', ratios, floor: `≥ 0.9 × the rate at ${small.toLocaleString('en')}`,
 		of: v => v.ratio('backlog rate', 'small'), least: .9 },
+	{ key: 'backlog begin', label: `drain, its first ${small.toLocaleString('en')} jobs`, unit: 'jobs/s', ratios },
 	{ key: 'backlog first', label: 'drain, first minute (or half)', unit: 'jobs/s', ratios },
 	{ key: 'backlog last', label: 'drain, last minute (or half)', unit: 'jobs/s', ratios },
+	{ key: 'bare', label: 'bare PL/pgSQL loop, the same backlog', unit: 'jobs/s', ratios: { [`its rate at ${small.toLocaleString('en')}`]: 'bare small' } },
 	{ key: 'small', label: `drain of ${small.toLocaleString('en')} over the same priorities`, unit: 'jobs/s' },
 ];
