@@ -108,8 +108,8 @@ COMMENT ON FUNCTION unrdf.restore_begins() IS 'Statement trigger: rows that reac
 
 CREATE FUNCTION unrdf.finish_restore() RETURNS void
 	AS 'MODULE_PATHNAME', 'unrdf_finish_restore' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.finish_restore() IS 'Says that a restore is complete: restored jobs run from this transaction''s commit on. pg_restore needs no call, it loads unrdf.dump_end last, which does this.';
+COMMENT ON FUNCTION unrdf.finish_restore() IS 'Says that a restore is complete: restored jobs run from this transaction''s commit on. pg_restore needs no call, it refreshes unrdf.dump_end last, which does this.';
 
-CREATE FUNCTION unrdf.restore_ends() RETURNS trigger
+CREATE FUNCTION unrdf.restore_ends() RETURNS timestamptz
 	AS 'MODULE_PATHNAME', 'unrdf_restore_ends' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.restore_ends() IS 'Statement trigger of unrdf.dump_end, the table that a dump loads last.';
+COMMENT ON FUNCTION unrdf.restore_ends() IS 'Called by the refresh of unrdf.dump_end: does what finish_restore does, where a restore is under way. Returns the time.';

@@ -11,31 +11,14 @@ CREATE TABLE unrdf.restored (
 );
 COMMENT ON TABLE unrdf.restored IS 'One row per restore into this database: the highest transaction id among the restored rows, up to which followers may meet a row twice.';
 
-CREATE TABLE unrdf.dump_end (
-	job bigint REFERENCES unrdf.job (id),
-	attempt_job bigint,
-	attempt_n int,
-	receipt bigint REFERENCES unrdf.receipt (id),
-	epoch int REFERENCES unrdf.epoch (epoch),
-	log int,
-	first bigint,
-	level int,
-	idx bigint,
-	queue int REFERENCES unrdf.queue (id),
-	queue_state int REFERENCES unrdf.queue_state (queue),
-	handler int REFERENCES unrdf.handler (id),
-	FOREIGN KEY (attempt_job, attempt_n) REFERENCES unrdf.attempt (job, n),
-	FOREIGN KEY (log, first) REFERENCES unrdf.integration (log, first),
-	FOREIGN KEY (log, level, idx) REFERENCES unrdf.tile (log, level, idx)
-);
-COMMENT ON TABLE unrdf.dump_end IS 'Always empty. Its foreign keys make pg_dump and pg_restore load it after every other table, and loading it ends the restore.';
+CREATE MATERIALIZED VIEW unrdf.dump_end AS SELECT unrdf.restore_ends() AS at;
+COMMENT ON MATERIALIZED VIEW unrdf.dump_end IS 'Marked as configuration, so that pg_dump has it refreshed. pg_restore does that last, also with -j: after all data. The refresh ends the restore.';
 
 CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.job FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
 CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.attempt FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
 CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.receipt FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
 CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.integration FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
 CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.epoch FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
-CREATE TRIGGER restore_ends AFTER INSERT ON unrdf.dump_end FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_ends();
 
 SELECT pg_catalog.pg_extension_config_dump('unrdf.queue', 'WHERE id OPERATOR(pg_catalog.<>) 0');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.queue_id_seq', '');

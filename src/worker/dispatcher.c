@@ -174,6 +174,10 @@ check_restore(Dispatcher *d)
 	if (d->restores >= 0 && restore.count != d->restores)
 		proc_exit(0);
 	d->restores = restore.count;
+	if (restore.running && !d->restoring)
+		ereport(LOG,
+				(errmsg("a restore is under way: jobs wait until it is complete"),
+				 errhint("After a data-only or partial restore, call unrdf.finish_restore().")));
 	d->restoring = restore.running;
 	d->restored_until = restore.until;
 }

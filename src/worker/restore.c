@@ -5,8 +5,9 @@
  * since CREATE EXTENSION. Jobs must not run before the receipts that say they already did are there.
  *
  * Our own code never fires statement triggers on these tables, COPY does. So the first loaded row set puts a row into
- * unrdf.restoring in its own transaction: whoever sees a restored job also sees that row, and does nothing. The table
- * unrdf.dump_end, which foreign keys make the last to be loaded, ends it, or unrdf.finish_restore() does by hand. Both note
+ * unrdf.restoring in its own transaction: whoever sees a restored job also sees that row, and does nothing. The refresh of
+ * the materialized view unrdf.dump_end ends it, which comes after all data even where pg_restore loads tables side by side (no
+ * order of tables would: it knows none among them), or unrdf.finish_restore() does by hand. Both note
  * the highest stored transaction id in unrdf.restored and make the processes start over with new followers, as restored
  * rows are not new by their transaction ids. Dying in the middle leaves the row in unrdf.restoring: nothing runs until
  * somebody finishes the restore.

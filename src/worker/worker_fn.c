@@ -11,6 +11,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "base/clock.h"
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "queue/config.h"
@@ -205,8 +206,9 @@ unrdf_restore_begins(PG_FUNCTION_ARGS)
 Datum
 unrdf_restore_ends(PG_FUNCTION_ARGS)
 {
-	UnrdfFinishRestore();
-	PG_RETURN_POINTER(NULL);
+	if (UnrdfRestoreRuns())
+		UnrdfFinishRestore();
+	PG_RETURN_TIMESTAMPTZ(UnrdfNow());
 }
 
 Datum

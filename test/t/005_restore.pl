@@ -16,7 +16,7 @@ my $conf = "unrdf.sweep_interval = '100 ms'\nunrdf.min_executors = 1\nunrdf.max_
 # Entries of the custom dump: rows that a restore in parts loads later, or first, the end, and what CREATE EXTENSION has made.
 my $late = qr/ TABLE DATA unrdf (?:receipt|integration|tile) /;
 my $early = qr/ TABLE DATA unrdf (?:epoch|job|receipt) /;
-my $end = qr/ TABLE DATA unrdf dump_end /;
+my $end = qr/ MATERIALIZED VIEW DATA unrdf dump_end /;
 my $made = qr/ SCHEMA - unrdf /;
 
 # The databases of the target.
@@ -340,6 +340,9 @@ for my $db ('data', 'parts')
 load($target, 'data', 'schema');
 $target->safe_psql('data', q(SELECT unrdf.grant_access('app', 'producer')));
 load($target, 'data', 'data');
+wait_for_looks($target, 'data');
+is(work_done($target, 'data'), 'dispatcher 0, integrator 0', 'nothing begins after data alone');
+$target->safe_psql('data', 'SELECT unrdf.finish_restore()');
 
 # Where a restore stops in the middle, or leaves out the end, nothing begins until somebody says that it is complete.
 write_list('first', sub { !/$late|$end|$made/ });
