@@ -108,7 +108,11 @@ for my $pid (sort { $kinds{$a} cmp $kinds{$b} || $a <=> $b } keys %kinds)
 	for my $what (sort keys %allowance)
 	{
 		note("$kinds{$pid} $pid, $what: $old->{$what}, then $new->{$what}");
-		cmp_ok($new->{$what} - $old->{$what}, '<=', $allowance{$what}, "$kinds{$pid} $pid: $what does not grow")
+		my $allowed = $allowance{$what};
+
+		# since version 17, a slab keeps up to 10 blocks, here of 32 kB, that have become empty
+		$allowed += 10 * 32 * 1024 if $what eq 'memory' && $kinds{$pid} eq 'dispatcher';
+		cmp_ok($new->{$what} - $old->{$what}, '<=', $allowed, "$kinds{$pid} $pid: $what does not grow")
 		  or diag(map { "$_: $old->{contexts}{$_}, then $new->{contexts}{$_}\n" }
 			  grep { $new->{contexts}{$_} != ($old->{contexts}{$_} //= 0) } sort keys %{ $new->{contexts} });
 	}
