@@ -27,6 +27,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "base/clock.h"
 #include "base/compat.h"
@@ -372,7 +373,11 @@ load_entry(Dispatcher *d, int64 id)
 	return entry;
 }
 
-/* Reads delayed jobs from the horizon on, where there is room for them. Inside a transaction. */
+/*
+ * Reads delayed jobs from the horizon on, where there is room for them. Inside a transaction. The snapshot has to be later
+ * than those that followers read under: what they saw beyond the horizon and forgot has to be seen here, or the horizon
+ * passes it.
+ */
 static void
 move_horizon(Dispatcher *d, int room)
 {
@@ -386,6 +391,7 @@ move_horizon(Dispatcher *d, int room)
 	values[1] = Int64GetDatum(horizon.job);
 	values[2] = Int64GetDatum(room);
 	horizon.at = DT_NOEND;
+	PushActiveSnapshot(GetLatestSnapshot());
 	SPI_connect();
 	n = UnrdfExecute(&delayed_jobs, values, NULL, true);
 	ids = SPI_palloc(Max(1, n) * sizeof(int64));
@@ -408,6 +414,7 @@ move_horizon(Dispatcher *d, int room)
 			UnrdfEntryPut(d->lanes, entry, DT_NOBEGIN);
 	}
 	end_loading(d);
+	PopActiveSnapshot();
 	pfree(ids);
 }
 

@@ -6,7 +6,8 @@
  * a job handed out again after a restart, the second run rolls back with all its effects.
  *
  * Short jobs share a transaction, without savepoints: if any fails, all of them roll back and each is done again by itself.
- * Each sees what its neighbours did before it, as if they had committed. Only the single run of a job counts as an attempt
+ * Each sees what its neighbours did before it, as if they had committed. Where one takes much longer than was expected, the
+ * transaction ends with it and the rest goes back to the dispatcher. Only the single run of a job counts as an attempt
  * and only there a failure is recorded (failure.c).
  *
  * While the receipts of a group are written, another transaction may hold the same id: unrdf.cancel() in a session that has
@@ -54,6 +55,7 @@
 #include "worker/worker.h"
 
 #define GROUP_LOCK_TIMEOUT 200 /* ms; far above what extending a table takes */
+#define GROUP_LATE 2           /* times unrdf.group_time after which a group is cut short */
 #define TIMEOUT_REPEAT 1000    /* ms */
 #define TIMEOUT_PATIENCE 5     /* repeats before the process ends */
 
@@ -361,7 +363,10 @@ recover(void)
 	return error;
 }
 
-/* Runs all tasks in one transaction. False where that failed; then nothing of it remains. */
+/*
+ * Runs tasks in one transaction: all of them, or the first few where those took long. False where that failed; then nothing of
+ * it remains.
+ */
 static bool
 run_group(UnrdfSlot *slot)
 {
@@ -370,18 +375,20 @@ run_group(UnrdfSlot *slot)
 	PG_TRY();
 	{
 		Run run;
+		int n = 0;
+		TimestampTz late = UnrdfNow() + GROUP_LATE * unrdf_group_time;
 
 		begin_run(&run, slot, slot->ntasks);
-		for (int i = 0; i < slot->ntasks; i++)
+		do
 		{
-			if (i > 0)
+			if (n > 0)
 				UnrdfFreshSnapshot();
-			run_job(&run, &slot->tasks[i], false);
-		}
+			run_job(&run, &slot->tasks[n++], false);
+		} while (n < slot->ntasks && UnrdfNow() < late);
 		LockTimeout = GROUP_LOCK_TIMEOUT;
 		commit_run(&run);
 		LockTimeout = 0;
-		for (int i = 0; i < slot->ntasks; i++)
+		for (int i = 0; i < n; i++)
 			slot->tasks[i].result = UNRDF_TASK_ENDED;
 	}
 	PG_CATCH();

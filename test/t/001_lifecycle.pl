@@ -142,6 +142,19 @@ wait_for($node, 'one', "SELECT count(*) = 2 FROM unrdf.stat_workers WHERE kind =
 pass('the pool shrinks to unrdf.min_executors');
 assert_all('one', 'after the pool grew and shrank');
 
+# Short jobs share a transaction. One that takes long is the last of its: the others do not wait for it.
+enqueue('one', 500, '{}');
+drain($node, 'one');
+$node->safe_psql('one', q(
+	CREATE TABLE slow AS SELECT t.id FROM unrdf.enqueue_many('effect',
+		(SELECT array_agg(CASE WHEN i IN (90, 100, 107, 120, 131, 140) THEN '{"sleep": 0.1}' ELSE '{}' END::jsonb ORDER BY i) FROM generate_series(1, 200) AS i))
+		WITH ORDINALITY AS t (id, i) WHERE i IN (90, 100, 107, 120, 131, 140)));
+drain($node, 'one');
+is( $node->safe_psql('one', q(
+		SELECT count(*) FILTER (WHERE r.id < slow.id) > 0, count(*) FILTER (WHERE r.id > slow.id)
+		FROM slow JOIN unrdf.receipt AS s USING (id) JOIN unrdf.receipt AS r ON r.xid = s.xid)),
+	't|0', 'a transaction ends with the job that takes long');
+
 # CREATE DATABASE … TEMPLATE, of a database with workers: idle, and at work
 $node->safe_psql('one', 'CREATE DATABASE copied TEMPLATE one');
 wait_for_workers($node, 'copied');

@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -20,7 +21,7 @@ my $end = qr/ MATERIALIZED VIEW DATA unrdf dump_end /;
 my $made = qr/ SCHEMA - unrdf /;
 
 # The databases of the target.
-my @databases = qw(custom plain data parts);
+my @databases = qw(custom plain data parts side);
 
 my @tables = qw(queue queue_state handler job attempt epoch receipt integration tile);
 
@@ -332,7 +333,7 @@ cmp_ok(xid($target), '<', 100_000, "restored transaction ids are ahead of the cl
 $target->safe_psql('postgres', join ' ', 'CREATE ROLE app;', map { "CREATE DATABASE $_;" } @databases);
 pg_restore($target, 'custom', '-j2');
 load($target, 'plain', 'plain');
-for my $db ('data', 'parts')
+for my $db (qw(data parts side))
 {
 	$target->safe_psql($db, 'SET client_min_messages = warning; CREATE EXTENSION unrdf CASCADE');
 	wait_for_workers($target, $db);
@@ -356,6 +357,23 @@ for my $list ('first', 'second')
 	is(work_done($target, 'parts'), 'dispatcher 0, integrator 0', "nothing begins after the $list part");
 }
 $target->safe_psql('parts', 'SELECT unrdf.finish_restore()');
+
+# Where tables are loaded side by side, one that takes long is not overtaken by the end.
+write_list('side', sub { !/$made/ });
+my $lock = $target->background_psql('side');
+$lock->query_safe('BEGIN; LOCK TABLE unrdf.attempt IN SHARE MODE');
+my $restore = IPC::Run::start([ 'pg_restore', '-e', '-d', $target->connstr('side'), '-j2', '-L', "$dir/side", "$dir/custom" ]);
+wait_for($target, 'side', q(
+	SELECT count(*) = 1 AND bool_and(wait_event_type = 'Lock') AND )
+	  . join(' AND ', map { "EXISTS (SELECT FROM unrdf.$_)" } grep { $_ ne 'attempt' } @tables)
+	  . q( FROM pg_stat_activity WHERE datname = 'side' AND state = 'active' AND query LIKE 'COPY %'));
+wait_for_looks($target, 'side');
+is($target->safe_psql('side', 'SELECT (SELECT count(*) > 0 FROM unrdf.restoring), (SELECT count(*) FROM unrdf.restored)'), 't|0',
+	'the restore has not ended while a table is being loaded');
+is(work_done($target, 'side'), 'dispatcher 0, integrator 0', 'and nothing begins');
+$lock->query_safe('COMMIT');
+$lock->quit;
+ok($restore->finish, 'side: pg_restore -j2');
 assert_restored($target, $_) for @databases;
 
 # The cluster's transaction ids come to those of the restored rows and pass them while workers run, in several steps with
