@@ -29,10 +29,9 @@ export default {
 	fill: (db, n) => rows(db, `INSERT INTO job (payload) SELECT ${payload} FROM generate_series(1, ${n}) AS g`),
 
 	/** Two sessions in batches of 1000. */
-	async fillAndDrain(db, n, { settled } = {}) {
+	async fillAndDrain(db, n) {
 		await this.fill(db, n);
 		await rows(db, 'ANALYZE');
-		if (settled) await rows(db, 'CHECKPOINT');
 		const ms = await timed(() => Promise.all([rows(db, 'CALL drain(1000)'), rows(db, 'CALL drain(1000)')]));
 		const done = Number(await value(db, 'SELECT count(*) FROM receipt'));
 		if (done !== n) throw new Error(`${done} receipts for ${n} jobs`);

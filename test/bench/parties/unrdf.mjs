@@ -56,12 +56,11 @@ export default {
 		return n / ms * 1e3;
 	}),
 
-	/** Pause, fill, analyze, drain; settled: the fill's pages are written before. */
-	async fillAndDrain(db, n, { settled, ...options } = {}) {
+	/** Pause, fill, analyze, drain. */
+	async fillAndDrain(db, n, options) {
 		await this.pause(db);
 		await this.fill(db, n, options);
 		await rows(db, 'ANALYZE');
-		if (settled) await rows(db, 'CHECKPOINT');
 		return this.drain(db, n);
 	},
 

@@ -19,7 +19,6 @@ async function drainBacklog(db) {
 	await unrdf.pause(db);
 	await unrdf.fill(db, n, { priorities });
 	await rows(db, 'ANALYZE');
-	await rows(db, 'CHECKPOINT');
 	const [{ pid }] = await rows(db, `SELECT pid FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'unrdf dispatcher'`, [db]);
 	return session(db, async c => {
 		const before = await size(c), start = now(), samples = [];
@@ -39,10 +38,10 @@ async function drainBacklog(db) {
 
 export async function run({ measure, inTurn }) {
 	await inTurn([
-		() => measure('small', () => withDatabase(unrdf, db => unrdf.fillAndDrain(db, small, { priorities, settled: true }))),
+		() => measure('small', () => withDatabase(unrdf, db => unrdf.fillAndDrain(db, small, { priorities }))),
 		() => measure('backlog', () => withDatabase(unrdf, drainBacklog)),
-		() => measure('bare small', () => withDatabase(bare, db => bare.fillAndDrain(db, small, { settled: true }))),
-		() => measure('bare', () => withDatabase(bare, db => bare.fillAndDrain(db, n, { settled: true }))),
+		() => measure('bare small', () => withDatabase(bare, db => bare.fillAndDrain(db, small))),
+		() => measure('bare', () => withDatabase(bare, db => bare.fillAndDrain(db, n))),
 	]);
 }
 
