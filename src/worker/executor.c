@@ -55,7 +55,7 @@
 #include "worker/worker.h"
 
 #define GROUP_LOCK_TIMEOUT 200 /* ms; far above what extending a table takes */
-#define GROUP_LATE 2           /* times unrdf.group_time after which a group is cut short */
+#define GROUP_LATE 8           /* times unrdf.group_time after which a group is cut short */
 #define TIMEOUT_REPEAT 1000    /* ms */
 #define TIMEOUT_PATIENCE 5     /* repeats before the process ends */
 

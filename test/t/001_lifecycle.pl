@@ -151,7 +151,7 @@ $node->safe_psql('one', q(
 		WITH ORDINALITY AS t (id, i) WHERE i IN (90, 100, 107, 120, 131, 140)));
 drain($node, 'one');
 is( $node->safe_psql('one', q(
-		SELECT count(*) FILTER (WHERE r.id < slow.id) > 0, count(*) FILTER (WHERE r.id > slow.id)
+		SELECT count(*) FILTER (WHERE r.started_at < s.started_at) > 0, count(*) FILTER (WHERE r.started_at > s.finished_at)
 		FROM slow JOIN unrdf.receipt AS s USING (id) JOIN unrdf.receipt AS r ON r.xid = s.xid)),
 	't|0', 'a transaction ends with the job that takes long');
 
