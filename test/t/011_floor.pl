@@ -77,8 +77,14 @@ pass('after a restore it does');
 forge_job(-2);
 wait_for_floor();
 is($node->safe_psql('postgres', "$forged_ran -2"), '0', 'until there is a floor from after it');
-$node->safe_psql('postgres', 'DELETE FROM unrdf.dispatch_floor');
-restart_dispatcher();
+# under a lock, or the one that is about to end notes it once more
+is( $node->safe_psql('postgres', q(
+		BEGIN;
+		LOCK TABLE unrdf.dispatch_floor IN ACCESS EXCLUSIVE MODE;
+		DELETE FROM unrdf.dispatch_floor;
+		SELECT pg_terminate_backend(pid, 60000) FROM unrdf.stat_workers WHERE kind = 'dispatcher' AND datname = current_database();
+		COMMIT)),
+	't', 'the dispatcher ends while it waits for its table');
 wait_for($node, 'postgres', "SELECT ($forged_ran -2) = 1");
 pass('without a floor, everything is read');
 
