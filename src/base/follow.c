@@ -19,9 +19,9 @@
  * that must not repeat after dying stores the position (UnrdfFollowWrite) in the transaction of its effects, all others
  * begin again and are idempotent.
  *
- * The first reading has no S0 and no upper bound; its owner may know a lower one. After a dump and restore stored xids are those of another cluster: rows
- * above S1.xmax are returned then, and may be returned a second time when this cluster's xids come round. Consumers have a
- * unique key for that.
+ * The first reading has no S0 and no upper bound; its owner may know a lower one. After a dump and restore stored xids are
+ * those of another cluster: rows above S1.xmax are returned then, and may be returned a second time when this cluster's xids
+ * come round. Consumers have a unique key for that.
  */
 #include "postgres.h"
 

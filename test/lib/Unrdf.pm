@@ -11,7 +11,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
-  new_node install register_effect wait_for unbroken wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
+  new_node install register_effect reading_calls wait_for unbroken wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
   crash_and_start sql_fails log_position log_since occurrences memory_of
 );
 
@@ -71,6 +71,24 @@ sub register_effect
 		SELECT unrdf.register_handler('effect', 'effect(bigint, jsonb)', backoff => '50 ms');
 	));
 	return;
+}
+
+# Every function that reads and needs no workers, as it is called; :ended stands for the id of a job that has ended.
+sub reading_calls
+{
+	return (
+		canonical_json => q(unrdf.canonical_json('{"b": 1.0, "a": []}')),
+		canonical_receipt => 'unrdf.canonical_receipt(:ended)',
+		inclusion_proof => 'unrdf.inclusion_proof(:ended)',
+		leaf_hash => q(unrdf.leaf_hash('\x00')),
+		leaf_index => 'unrdf.leaf_index(:ended)',
+		log_size => 'unrdf.log_size()',
+		receipt => 'unrdf.receipt(:ended)',
+		verify => 'unrdf.verify(:ended)',
+		verify_all => '(SELECT count(*) FROM unrdf.verify_all())',
+		verify_inclusion =>
+		  '(SELECT unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root) FROM unrdf.inclusion_proof(:ended) AS p)',
+		verify_progress => '(SELECT count(*) FROM unrdf.verify_progress())');
 }
 
 # Waits until a query says t. Dies where it does not, within $PG_TEST_TIMEOUT_DEFAULT.

@@ -251,5 +251,22 @@ for my $how (qw(COMMIT ROLLBACK))
 }
 assert_all('savepoints');
 
+# Two queues are created. The dispatcher, told of the first, has begun to look, and is held by a lock until there is the second:
+# its transaction's snapshot does not have that, the count of changes does. No sweep would mend it.
+$node->append_conf('postgresql.conf', "unrdf.sweep_interval = '1 h'\n");
+$node->restart;
+wait_for_workers($node, 'postgres');
+is($node->safe_psql('postgres', q(SELECT unrdf.enqueue('effect') AS id \gset
+	SELECT unrdf.wait(:id))), 'ok', 'the dispatcher is done with its first look');
+my $lock = $node->background_psql('postgres');
+$lock->query_safe('BEGIN; LOCK TABLE unrdf.restored IN ACCESS EXCLUSIVE MODE');
+$node->safe_psql('postgres', q(SELECT unrdf.create_queue('first')));
+wait_for($node, 'postgres', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'unrdf dispatcher' AND wait_event_type = 'Lock'));
+$node->safe_psql('postgres', q(SELECT unrdf.create_queue('second')));
+$lock->query_safe('COMMIT');
+$lock->quit;
+is($node->safe_psql('postgres', q(SELECT unrdf.enqueue('effect', queue => 'second') AS id \gset
+	SELECT unrdf.wait(:id, '60 s'))), 'ok', 'a queue that was created while the dispatcher looked is known');
+
 $node->stop;
 done_testing();

@@ -24,19 +24,7 @@ my %changing = (
 	register_handler => "unrdf.register_handler('new', 'effect(bigint, jsonb)')",
 	resume_queue => "unrdf.resume_queue('default')",
 	revive => 'unrdf.revive(:cancelled)');
-my %reading = (
-	canonical_json => q(unrdf.canonical_json('{"b": 1.0, "a": []}')),
-	canonical_receipt => 'unrdf.canonical_receipt(:ended)',
-	inclusion_proof => 'unrdf.inclusion_proof(:ended, 100)',
-	leaf_hash => q(unrdf.leaf_hash('\x00')),
-	leaf_index => 'unrdf.leaf_index(:ended)',
-	log_size => 'unrdf.log_size()',
-	receipt => 'unrdf.receipt(:ended)',
-	verify => 'unrdf.verify(:ended)',
-	verify_all => '(SELECT count(*) FROM unrdf.verify_all())',
-	verify_inclusion => '(SELECT unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root) FROM unrdf.inclusion_proof(:ended) AS p)',
-	verify_progress => '(SELECT count(*) FROM unrdf.verify_progress())',
-	wait => 'unrdf.wait(:ended)');
+my %reading = (reading_calls(), wait => 'unrdf.wait(:ended)');
 
 my $primary = new_node('primary', conf => "unrdf.sweep_interval = '200 ms'\n", init => { allows_streaming => 1 });
 $primary->start;

@@ -19,18 +19,7 @@ my %needing = (
 	record => "unrdf.record('update', 'order/17')",
 	revive => 'unrdf.revive(:cancelled)',
 	wait => 'unrdf.wait(:ended)');
-my %working = (
-	canonical_json => q(unrdf.canonical_json('{"b": 1.0, "a": []}')),
-	canonical_receipt => 'unrdf.canonical_receipt(:ended)',
-	inclusion_proof => 'unrdf.inclusion_proof(:ended)',
-	leaf_hash => q(unrdf.leaf_hash('\x00')),
-	leaf_index => 'unrdf.leaf_index(:ended)',
-	log_size => 'unrdf.log_size()',
-	receipt => 'unrdf.receipt(:ended)',
-	verify => 'unrdf.verify(:ended)',
-	verify_all => '(SELECT count(*) FROM unrdf.verify_all())',
-	verify_inclusion => '(SELECT unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root) FROM unrdf.inclusion_proof(:ended) AS p)',
-	verify_progress => '(SELECT count(*) FROM unrdf.verify_progress())');
+my %working = reading_calls();
 my @configuring = qw(create_queue finish_restore grant_access pause_queue register_handler resume_queue);
 my %ids = (pending => 1, cancelled => 1, ended => 1);
 
