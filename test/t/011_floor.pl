@@ -122,4 +122,23 @@ is( $node->safe_psql('postgres', q(SELECT count(*), count(*) FILTER (WHERE state
 		HAVING count(*) = (SELECT count(*) FROM effect WHERE job > 0))) =~ s/^\d+//r, '|0', 'every job had its effect once');
 is($node->safe_psql('postgres', $missed), '0', 'nor has the last');
 
+# A delayed job is committed when a new dispatcher has begun its first look, and has its snapshot, but has not read anything. Two
+# locks hold it there: it waits for the first where it makes itself ready, and finds the second, which waits behind it, where it
+# looks. The lane's reading leaves the job to the horizon, and the horizon must not pass it.
+my $locked = q(pg_locks AS l WHERE l.relation = 'unrdf.restored'::regclass AND l.mode = 'AccessExclusiveLock');
+my $waits = q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'unrdf dispatcher' AND wait_event_type = 'Lock' AND query =);
+wait_for_floor();
+my ($first, $second) = map { $node->background_psql('postgres') } 1 .. 2;
+$first->query_safe('BEGIN; LOCK TABLE unrdf.restored IN ACCESS EXCLUSIVE MODE');
+restart_dispatcher();
+wait_for($node, 'postgres', "$waits 'adopting executors'");
+$second->query_until(qr/queued/, "\\echo queued\nBEGIN;\nLOCK TABLE unrdf.restored IN ACCESS EXCLUSIVE MODE;\n");
+wait_for($node, 'postgres', "SELECT count(*) = 1 FROM $locked AND NOT l.granted");
+$first->query_safe('COMMIT');
+wait_for($node, 'postgres', "$waits 'reading jobs'");
+my $delayed = $node->safe_psql('postgres', q(SELECT unrdf.enqueue('effect', run_at => now() + '1 s')));
+$second->query_safe('COMMIT');
+is($node->safe_psql('postgres', "SELECT unrdf.wait($delayed, '60 s')"), 'ok', 'a delayed job does not fall between lane and horizon');
+$_->quit for $first, $second;
+
 done_testing();
