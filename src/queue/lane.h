@@ -58,7 +58,7 @@ struct UnrdfLane
 	UnrdfFollower follower;
 	dlist_head ready;
 	int nready;
-	bool behind;      /* had no room when there was something to read */
+	bool behind;      /* there is something to read that the follower has no target for */
 	uint64 again;     /* lowest xid of those that became due and were not kept; 0: none */
 	uint64 met_until; /* the first reading met rows of transactions up to here, later than its S1 */
 	uint64 floor;     /* what UnrdfLaneFloors found */

@@ -255,13 +255,17 @@ admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 	UnrdfEntryPut(d->lanes, entry, UnrdfNow());
 }
 
+/*
+ * A lane that is wanted stays behind until its follower has taken a target: what it goes on reading of an earlier one does
+ * not have what has come since, and nobody says so a second time.
+ */
 static void
-read_lane(Dispatcher *d, UnrdfLane *lane)
+read_lane(Dispatcher *d, UnrdfLane *lane, bool wanted)
 {
 	int room = Min(READ_MOST, UnrdfLaneRoom(d->lanes, lane));
 	bool first;
 
-	lane->behind = room == 0;
+	lane->behind |= wanted;
 	if (room == 0)
 		return;
 	if (lane->again != 0 && UnrdfFollowedAll(&lane->follower))
@@ -269,6 +273,8 @@ read_lane(Dispatcher *d, UnrdfLane *lane)
 		UnrdfFollowAgain(&lane->follower, lane->again);
 		lane->again = 0;
 	}
+	if (!lane->follower.reading)
+		lane->behind = false;
 	d->lane = lane;
 	first = !lane->follower.started;
 	d->probing = first || lane->follower.seen.xmin <= Max(d->restored_until, lane->met_until);
@@ -324,7 +330,7 @@ read_lanes(Dispatcher *d, const uint64 *hints, bool sweep)
 				UnrdfLaneSetMemory(d->lanes, unrdf_dispatcher_memory * (Size) 1024);
 			}
 			if (lane && (wanted || UnrdfLaneHasMore(lane)))
-				read_lane(d, lane);
+				read_lane(d, lane, wanted);
 		}
 	}
 }
