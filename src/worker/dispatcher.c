@@ -25,7 +25,6 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -44,30 +43,18 @@
 #include "worker/pool.h"
 #include "worker/restore.h"
 #include "worker/slot.h"
+#include "worker/timing.h"
 #include "worker/worker.h"
 
 #define READ_MOST 8192    /* rows per lane and transaction */
 #define SLOW_MICROS 20000 /* a wait for an executor worth starting another */
-
-/* What is known of a handler's jobs. */
-typedef struct HandlerStat
-{
-	int32 id;
-	bool measured;
-	bool own_transaction;
-	int failures;  /* counts down with successes; above 0: no groups */
-	double micros; /* moving average over groups: one slow job among many says little */
-	double cpu;    /* share of the time on a processor */
-	int64 sum;     /* of the group being taken in */
-	int count;
-} HandlerStat;
 
 typedef struct Dispatcher
 {
 	UnrdfDatabase *db;
 	UnrdfLaneSet *lanes;
 	UnrdfPool pool;
-	HTAB *handlers;
+	UnrdfTimings *timings;
 	UnrdfSuspect *suspects;
 	int nsuspects;
 	bool trial; /* a suspect runs */
@@ -110,22 +97,6 @@ at_exit(int code, Datum arg)
 	UnrdfWorkerGone();
 }
 
-static HandlerStat *
-handler_stat(Dispatcher *d, int32 id)
-{
-	bool found;
-	HandlerStat *h = hash_search(d->handlers, &id, HASH_ENTER, &found);
-
-	if (!found)
-	{
-		const UnrdfHandler *handler = UnrdfHandlerById(id);
-
-		memset(&h->measured, 0, sizeof(HandlerStat) - offsetof(HandlerStat, measured));
-		h->own_transaction = handler && handler->own_transaction;
-	}
-	return h;
-}
-
 /*
  * Reads the queues' settings, makes new ones known and handlers read again. Inside a transaction. The count of changes is
  * read first, the tables under a later snapshot: a change that the count has is seen.
@@ -133,8 +104,6 @@ handler_stat(Dispatcher *d, int32 id)
 static void
 read_config(Dispatcher *d)
 {
-	HASH_SEQ_STATUS seq;
-	HandlerStat *h;
 	uint64 n;
 	int32 *ids;
 	bool isnull;
@@ -156,13 +125,7 @@ read_config(Dispatcher *d)
 		queue->max_running = settings.max_running;
 	}
 	pfree(ids);
-	hash_seq_init(&seq, d->handlers);
-	while ((h = hash_seq_search(&seq)) != NULL)
-	{
-		const UnrdfHandler *handler = UnrdfHandlerById(h->id);
-
-		h->own_transaction = handler && handler->own_transaction;
-	}
+	UnrdfTimingsReread(d->timings);
 }
 
 /* A restore since the last look makes all positions worthless: end, and be started anew. */
@@ -249,7 +212,7 @@ admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 	entry->handler = handler;
 	entry->tid = slot->tts_tid;
 	entry->due = run_at;
-	(void) handler_stat(d, handler);
+	UnrdfTimingKnow(d->timings, handler);
 	if (d->probing)
 		go_on_from_attempts(d, entry);
 	UnrdfEntryPut(d->lanes, entry, UnrdfNow());
@@ -374,7 +337,7 @@ load_entry(Dispatcher *d, int64 id)
 	entry->handler = job.handler;
 	ItemPointerSetInvalid(&entry->tid);
 	entry->due = job.run_at ? job.run_at : DT_NOBEGIN;
-	(void) handler_stat(d, job.handler);
+	UnrdfTimingKnow(d->timings, job.handler);
 	go_on_from_attempts(d, entry);
 	return entry;
 }
@@ -476,45 +439,6 @@ acquit(Dispatcher *d, UnrdfEntry *entry)
 	UnrdfCrashAcquit(MyDatabaseId, entry->job);
 }
 
-static void
-measure(Dispatcher *d, UnrdfEntry *entry, UnrdfTask *task)
-{
-	HandlerStat *h = hash_search(d->handlers, &entry->handler, HASH_FIND, NULL);
-
-	if (h == NULL)
-		return;
-	if (task->result == UNRDF_TASK_RETRY)
-		h->failures = 32;
-	else if (h->failures > 0)
-		h->failures--;
-	if (task->result != UNRDF_TASK_ENDED || task->kind != UNRDF_TASK_RUN)
-		return;
-	h->sum += task->micros;
-	h->count++;
-}
-
-/* Enters a group's figures in the averages. */
-static void
-average(Dispatcher *d, double cpu)
-{
-	HASH_SEQ_STATUS seq;
-	HandlerStat *h;
-
-	hash_seq_init(&seq, d->handlers);
-	while ((h = hash_seq_search(&seq)) != NULL)
-	{
-		double micros;
-
-		if (h->count == 0)
-			continue;
-		micros = Max(1.0, (double) h->sum / h->count);
-		h->micros = h->measured ? h->micros * 0.7 + micros * 0.3 : micros;
-		h->cpu = h->measured ? h->cpu * 0.7 + cpu * 0.3 : cpu;
-		h->measured = true;
-		h->sum = h->count = 0;
-	}
-}
-
 /* Takes one task's result. */
 static void
 take_result(Dispatcher *d, UnrdfTask *task, bool culprit)
@@ -523,7 +447,7 @@ take_result(Dispatcher *d, UnrdfTask *task, bool culprit)
 
 	if (entry == NULL)
 		return;
-	measure(d, entry, task);
+	UnrdfTimingTake(d->timings, entry->handler, task);
 	d->floor_rises |= task->result != UNRDF_TASK_UNTOUCHED;
 	if (task->result == UNRDF_TASK_ENDED)
 	{
@@ -563,7 +487,7 @@ take_results(Dispatcher *d)
 			slot->wall_micros > 0 ? Min(1.0, slot->busy_micros / (double) slot->wall_micros) : 1.0;
 		for (int t = slot->ntasks - 1; t >= 0; t--)
 			take_result(d, &slot->tasks[t], state == UNRDF_SLOT_DEAD && t == slot->running);
-		average(d, cpu);
+		UnrdfTimingsAverage(d->timings, cpu);
 		slot->ntasks = 0;
 		if (pg_atomic_read_u32(&slot->alone))
 			d->trial = false;
@@ -577,10 +501,10 @@ take_results(Dispatcher *d)
 
 /* Whether a job has to have a transaction of its own. */
 static bool
-goes_alone(const UnrdfEntry *entry, const HandlerStat *h)
+goes_alone(const UnrdfEntry *entry, const UnrdfTiming *t)
 {
-	return entry->kind != UNRDF_TASK_RUN || h == NULL || !h->measured || h->own_transaction ||
-		   h->failures > 0;
+	return entry->kind != UNRDF_TASK_RUN || t == NULL || !t->measured || t->own_transaction ||
+		   t->failures > 0;
 }
 
 static void
@@ -607,16 +531,16 @@ fill(Dispatcher *d, UnrdfSlot *slot, int most)
 	slot->ntasks = 0;
 	while (slot->ntasks < most && (entry = UnrdfEntryPeek(d->lanes)) != NULL)
 	{
-		HandlerStat *h = hash_search(d->handlers, &entry->handler, HASH_FIND, NULL);
-		bool single = goes_alone(entry, h);
+		UnrdfTiming *t = UnrdfTimingFind(d->timings, entry->handler);
+		bool single = goes_alone(entry, t);
 
-		if (slot->ntasks > 0 && (single || total + h->micros > unrdf_group_time))
+		if (slot->ntasks > 0 && (single || total + t->micros > unrdf_group_time))
 			break;
 		UnrdfEntryTake(d->lanes);
 		put_task(slot, entry);
 		if (single)
 			break;
-		total += h->micros;
+		total += t->micros;
 	}
 }
 
@@ -694,11 +618,11 @@ hand_out(Dispatcher *d)
 static int
 useful(Dispatcher *d, const UnrdfEntry *entry)
 {
-	HandlerStat *h = hash_search(d->handlers, &entry->handler, HASH_FIND, NULL);
+	UnrdfTiming *t = UnrdfTimingFind(d->timings, entry->handler);
 
-	if (h == NULL || !h->measured || h->cpu < 0.01)
+	if (t == NULL || !t->measured || t->cpu < 0.01)
 		return unrdf_max_executors;
-	return (int) (d->cores / h->cpu) + 1;
+	return (int) (d->cores / t->cpu) + 1;
 }
 
 /* Starts executors when jobs wait and those that are there are slow to come back. */
@@ -708,18 +632,18 @@ adjust_pool(Dispatcher *d)
 	UnrdfPool *pool = &d->pool;
 	UnrdfEntry *entry = UnrdfEntryPeek(d->lanes);
 	TimestampTz now = UnrdfNow();
-	HandlerStat *h;
+	UnrdfTiming *t;
 	int most;
 
 	if (pool->n < unrdf_min_executors)
 		UnrdfPoolGrow(pool, unrdf_min_executors - pool->n);
 	if (entry == NULL || d->trial || entry->suspect || pool->idle > 0 || pool->starting > 0)
 		return;
-	h = hash_search(d->handlers, &entry->handler, HASH_FIND, NULL);
+	t = UnrdfTimingFind(d->timings, entry->handler);
 	most = Min(unrdf_max_executors, Max(unrdf_min_executors, useful(d, entry)));
 	if (pool->n >= most)
 		return;
-	if ((h && h->measured && h->micros >= SLOW_MICROS) || now - pool->oldest >= SLOW_MICROS)
+	if ((t && t->measured && t->micros >= SLOW_MICROS) || now - pool->oldest >= SLOW_MICROS)
 		UnrdfPoolGrow(pool,
 					  Min(most - pool->n, Min(UnrdfReadyCount(d->lanes), Max(1, pool->n / 2))));
 }
@@ -838,7 +762,6 @@ init(Dispatcher *d)
 {
 	MemoryContext context =
 		AllocSetContextCreate(TopMemoryContext, "unrdf dispatcher", ALLOCSET_DEFAULT_SIZES);
-	HASHCTL ctl = {.keysize = sizeof(int32), .entrysize = sizeof(HandlerStat), .hcxt = context};
 
 	memset(d, 0, sizeof(*d));
 	MemoryContextSwitchTo(context);
@@ -846,8 +769,7 @@ init(Dispatcher *d)
 	if (d->db == NULL)
 		proc_exit(0);
 	d->lanes = UnrdfLaneSetCreate(context, unrdf_dispatcher_memory * (Size) 1024);
-	d->handlers =
-		hash_create("unrdf handler statistics", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	d->timings = UnrdfTimingsCreate(context);
 	d->nsuspects = UnrdfCrashSuspects(MyDatabaseId, &d->suspects);
 	d->cores = (int) Max(1, sysconf(_SC_NPROCESSORS_ONLN));
 	d->restores = -1;
