@@ -9,7 +9,9 @@ EXTENSION = unrdf
 MODULE_big = unrdf
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" unrdf.control)
 
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(filter-out src/verifier/%,$(wildcard src/*.c src/*/*.c))))
+SCRIPTS_built = unrdf-verify
+EXTRA_CLEAN = unrdf-verify
 SQL_PARTS = $(sort $(wildcard sql/[0-9][0-9]_*.sql))
 DATA = $(wildcard sql/unrdf--*--*.sql)
 DATA_built = sql/unrdf--$(EXTVERSION).sql
@@ -60,6 +62,11 @@ include $(PGXS)
 
 # PGXS keeps no track of headers.
 $(OBJS): $(sort $(wildcard src/*.h src/*/*.h)) Makefile
+
+# The verifier is a program of its own, without the server.
+VERIFIER_SOURCES = $(sort $(wildcard src/verifier/*.c src/crypto/*.c))
+unrdf-verify: $(VERIFIER_SOURCES) $(sort $(wildcard src/verifier/*.h src/crypto/*.h)) Makefile
+	$(CC) -std=gnu99 -O2 -Wall -Wextra -Werror -I$(srcdir)/src -o $@ $(VERIFIER_SOURCES) -lcrypto
 
 $(DATA_built): $(SQL_PARTS) unrdf.control Makefile
 	cat $(SQL_PARTS) > $@

@@ -5,10 +5,11 @@ CREATE TABLE unrdf.epoch (
 	origin text NOT NULL,
 	node text NOT NULL,
 	system_identifier bigint NOT NULL,
+	database oid NOT NULL,
 	timeline int NOT NULL,
 	started_at timestamptz NOT NULL
 );
-COMMENT ON TABLE unrdf.epoch IS 'One row for every server start or promotion in which work was done: the log''s origin, the node, and the cluster the transaction ids of that time belong to.';
+COMMENT ON TABLE unrdf.epoch IS 'One row for every server start or promotion in which work was done: the log''s origin, the node, and the cluster and database the transaction ids of that time belong to. An origin belongs to the database of its first row: only that publishes checkpoints under it.';
 
 CREATE TABLE unrdf.receipt (
 	id bigint NOT NULL,
@@ -67,3 +68,25 @@ CREATE TABLE unrdf.tile (
 COMMENT ON TABLE unrdf.tile IS 'Perfect 256-wide tiles of a log (C2SP tlog-tiles): 256 hashes of tree level 8 × level, from index 256 × idx. Written once, when full.';
 COMMENT ON COLUMN unrdf.tile.root IS 'Root over the hashes: the hash that the next level has in this tile''s place, whose own tile may not be full yet.';
 ALTER TABLE unrdf.tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
+CREATE TABLE unrdf.checkpoint (
+	log int NOT NULL,
+	origin text NOT NULL,
+	size bigint NOT NULL,
+	root bytea NOT NULL CONSTRAINT checkpoint_root_check CHECK (octet_length(root) = 32),
+	epoch int NOT NULL,
+	published_at timestamptz NOT NULL,
+	signatures text NOT NULL,
+	CONSTRAINT checkpoint_pkey PRIMARY KEY (log, origin, size)
+);
+COMMENT ON TABLE unrdf.checkpoint IS 'Every checkpoint that was published (C2SP tlog-checkpoint), kept for ever. unrdf.checkpoint() gives their text.';
+COMMENT ON COLUMN unrdf.checkpoint.signatures IS 'The signature lines of the note, one for each key. Empty: published without a key.';
+
+CREATE TABLE unrdf.log_key (
+	origin text NOT NULL,
+	key text NOT NULL,
+	epoch int NOT NULL,
+	first_used_at timestamptz NOT NULL,
+	CONSTRAINT log_key_pkey PRIMARY KEY (origin, key)
+);
+COMMENT ON TABLE unrdf.log_key IS 'The public halves of the keys that have signed checkpoints, as verifier keys (C2SP signed-note). Those that sign no more still verify what they signed.';

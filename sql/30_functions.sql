@@ -70,13 +70,44 @@ CREATE FUNCTION unrdf.inclusion_proof(receipt bigint, size bigint DEFAULT NULL, 
 	AS 'MODULE_PATHNAME', 'unrdf_inclusion_proof_fn' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION unrdf.inclusion_proof(bigint, bigint) IS 'The receipt''s inclusion proof (RFC 9162, 2.1.3) in the tree of the given size, by default the newest, computed from the log''s tiles; all null while the receipt is not in that tree.';
 
+CREATE FUNCTION unrdf.inclusion_proof(log int, index bigint, size bigint, OUT index bigint, OUT tree_size bigint, OUT leaf bytea, OUT root bytea, OUT proof bytea[]) RETURNS record
+	AS 'MODULE_PATHNAME', 'unrdf_inclusion_proof_at' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.inclusion_proof(int, bigint, bigint) IS 'The inclusion proof (RFC 9162, 2.1.3) of a log''s leaf in the tree of the given size, or of the newest where size is null. The log of receipts is 1.';
+
+CREATE FUNCTION unrdf.consistency_proof(log int, old_size bigint, size bigint DEFAULT NULL, OUT old_tree_size bigint, OUT old_root bytea, OUT tree_size bigint, OUT root bytea, OUT proof bytea[]) RETURNS record
+	AS 'MODULE_PATHNAME', 'unrdf_consistency_proof_fn' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.consistency_proof(int, bigint, bigint) IS 'The proof (RFC 9162, 2.1.4) that the tree of old_size leaves is a prefix of that of size leaves, by default the newest, with both roots. Any two sizes the log has had can be asked for.';
+
 CREATE FUNCTION unrdf.verify_inclusion(leaf bytea, index bigint, tree_size bigint, proof bytea[], root bytea) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'unrdf_verify_inclusion_fn' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION unrdf.verify_inclusion(bytea, bigint, bigint, bytea[], bytea) IS 'Whether the proof shows the leaf hash at index of the tree of tree_size with this root (RFC 9162, 2.1.3.2). False for anything malformed.';
 
+CREATE FUNCTION unrdf.verify_consistency(old_tree_size bigint, old_root bytea, tree_size bigint, root bytea, proof bytea[]) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'unrdf_verify_consistency_fn' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.verify_consistency(bigint, bytea, bigint, bytea, bytea[]) IS 'Whether the proof shows that the tree of old_tree_size with old_root is a prefix of the tree of tree_size with root (RFC 9162, 2.1.4.2). False for anything malformed, and from size 0, which needs no proof.';
+
 CREATE FUNCTION unrdf.leaf_hash(data bytea) RETURNS bytea
 	AS 'MODULE_PATHNAME', 'unrdf_leaf_hash_fn' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION unrdf.leaf_hash(bytea) IS 'SHA-256(0x00 ‖ data), the leaf hash of RFC 9162.';
+
+CREATE FUNCTION unrdf.node_hash(left_child bytea, right_child bytea) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'unrdf_node_hash_fn' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.node_hash(bytea, bytea) IS 'The hash of an inner node over the hashes of its two children (RFC 9162, 2.1.1).';
+
+CREATE FUNCTION unrdf.merkle_root(entries bytea[]) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'unrdf_merkle_root' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.merkle_root(bytea[]) IS 'The root of the Merkle tree over entries, in their order (RFC 9162, 2.1.1). Each is hashed as a leaf; none gives SHA-256 of nothing.';
+
+CREATE FUNCTION unrdf.merkle_root_step(state internal, entry bytea) RETURNS internal
+	AS 'MODULE_PATHNAME', 'unrdf_merkle_root_step' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.merkle_root_step(internal, bytea) IS 'Transition function of unrdf.merkle_root(bytea).';
+
+CREATE FUNCTION unrdf.merkle_root_final(state internal) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'unrdf_merkle_root_final' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.merkle_root_final(internal) IS 'Final function of unrdf.merkle_root(bytea).';
+
+CREATE AGGREGATE unrdf.merkle_root(entry bytea) (SFUNC = unrdf.merkle_root_step, STYPE = internal, SSPACE = 2080, FINALFUNC = unrdf.merkle_root_final, PARALLEL = SAFE);
+COMMENT ON AGGREGATE unrdf.merkle_root(bytea) IS 'The root of the Merkle tree over the entries (RFC 9162, 2.1.1). Call it with ORDER BY: another order is another tree.';
 
 CREATE FUNCTION unrdf.verify(receipt bigint, OUT verdict text, OUT reason text) RETURNS record
 	AS 'MODULE_PATHNAME', 'unrdf_verify' LANGUAGE C STABLE STRICT PARALLEL SAFE;
@@ -85,6 +116,48 @@ COMMENT ON FUNCTION unrdf.verify(bigint) IS 'Recomputes everything about one rec
 CREATE FUNCTION unrdf.verify_all(workers int DEFAULT NULL) RETURNS TABLE (receipt bigint, reason text)
 	AS 'MODULE_PATHNAME', 'unrdf_verify_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.verify_all(int) IS 'Recomputes the whole log from the rows, in parallel, and returns one row for every receipt, leaf, tile or root that is wrong, with the reason; none when everything verifies. Progress is in unrdf.stat_verify.';
+
+CREATE FUNCTION unrdf.checkpoint(size bigint DEFAULT NULL) RETURNS text
+	AS 'MODULE_PATHNAME', 'unrdf_checkpoint' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.checkpoint(bigint) IS 'The newest checkpoint of the log, or the one of a size, as a signed note (C2SP tlog-checkpoint, signed-note): origin, size, root, signatures. Null where there is none.';
+
+CREATE FUNCTION unrdf.publish_checkpoint(timeout interval DEFAULT '10 s') RETURNS bigint
+	AS 'MODULE_PATHNAME', 'unrdf_publish_checkpoint' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.publish_checkpoint(interval) IS 'Has the integrator publish a checkpoint of everything integrated so far and returns its size; null after timeout. Raises 55000 where publishing is refused, with the reason.';
+
+CREATE FUNCTION unrdf.verify_checkpoint(checkpoint text, key text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'unrdf_verify_checkpoint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.verify_checkpoint(text, text) IS 'Whether a checkpoint is signed by a verifier key (C2SP signed-note; also a witness''s, tlog-cosignature). False for anything malformed.';
+
+CREATE FUNCTION unrdf.add_log_key() RETURNS text
+	AS 'MODULE_PATHNAME', 'unrdf_add_log_key' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.add_log_key() IS 'Adds a key to unrdf.log_key_file and returns its public half. From the next checkpoint on it signs beside those that are there; a key is retired by removing its line from the file.';
+
+CREATE FUNCTION unrdf.draw_origin() RETURNS text
+	AS 'MODULE_PATHNAME', 'unrdf_draw_origin' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.draw_origin() IS 'Begins an epoch under a new origin. Called by unrdf.new_origin().';
+
+CREATE FUNCTION unrdf.new_origin(reason text) RETURNS text
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	old record;
+	drawn text;
+BEGIN
+	IF reason IS NULL OR reason = '' THEN
+		RAISE EXCEPTION 'a new origin needs a reason' USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	SELECT * INTO old FROM unrdf.log_state();
+	drawn := unrdf.draw_origin();
+	PERFORM unrdf.record('create', 'log/' || drawn, jsonb_build_object('reason', reason, 'old_origin', old.origin, 'size', old.size, 'root', encode(old.root, 'hex')), 'new_origin');
+	RETURN drawn;
+END
+$$;
+COMMENT ON FUNCTION unrdf.new_origin(text) IS 'Lets a log go on under a new name, where checkpoints under the old one are refused for good: a copy of another database, a fork. It keeps all leaves; a receipt says why, and what the old log''s tree was. Returns the new origin.';
+
+CREATE FUNCTION unrdf.export_receipt(receipt bigint) RETURNS text
+	AS 'MODULE_PATHNAME', 'unrdf_export_receipt' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.export_receipt(bigint) IS 'A receipt with its proof in the newest checkpoint (C2SP tlog-proof; the receipt''s canonical JSON is the extra data), for unrdf-verify and others to check without this database. Null while no checkpoint has it.';
 
 CREATE FUNCTION unrdf.integrate() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'unrdf_integrate' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -95,6 +168,10 @@ COMMENT ON FUNCTION unrdf.integrate() IS 'Integrates every receipt that has beco
 CREATE FUNCTION unrdf.workers(OUT pid int, OUT kind text, OUT datname name, OUT state text, OUT job bigint, OUT handler text, OUT since timestamptz, OUT jobs bigint, OUT transactions bigint)
 	RETURNS SETOF record AS 'MODULE_PATHNAME', 'unrdf_workers' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
 COMMENT ON FUNCTION unrdf.workers() IS 'What every unrdf process is doing. Source of unrdf.stat_workers.';
+
+CREATE FUNCTION unrdf.log_state(OUT log int, OUT origin text, OUT size bigint, OUT root bytea, OUT published_size bigint, OUT published_at timestamptz, OUT publishing text, OUT reason text, OUT since timestamptz)
+	RETURNS record AS 'MODULE_PATHNAME', 'unrdf_log_state' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION unrdf.log_state() IS 'The log''s newest tree and checkpoint, and whether checkpoints are published. Source of unrdf.log_status.';
 
 CREATE FUNCTION unrdf.verify_progress(OUT pid int, OUT leaves_total bigint, OUT leaves_done bigint, OUT bad bigint, OUT started_at timestamptz)
 	RETURNS SETOF record AS 'MODULE_PATHNAME', 'unrdf_verify_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 4;

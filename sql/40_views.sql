@@ -6,6 +6,14 @@ CREATE VIEW unrdf.stat_verify WITH (security_barrier) AS
 	SELECT v.pid, v.leaves_total, v.leaves_done, v.bad, v.started_at FROM unrdf.verify_progress() AS v;
 COMMENT ON VIEW unrdf.stat_verify IS 'Progress of running verify_all calls in this database.';
 
+CREATE VIEW unrdf.log_status WITH (security_barrier) AS
+	SELECT s.log, s.origin, s.size, s.root, s.published_size, s.published_at, s.publishing, s.reason, s.since FROM unrdf.log_state() AS s;
+COMMENT ON VIEW unrdf.log_status IS 'The log''s newest tree and newest checkpoint. publishing: signed; unsigned (there is no key file); waiting (for synchronous standbys); refused, with the reason; unknown before the integrator has looked; null on a standby.';
+
+CREATE VIEW unrdf.log_keys WITH (security_barrier) AS
+	SELECT k.key, k.origin, k.first_used_at FROM unrdf.log_key AS k;
+COMMENT ON VIEW unrdf.log_keys IS 'The public halves of the keys that have signed checkpoints, as verifier keys (C2SP signed-note).';
+
 CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 	SELECT j.id, q.name AS queue, j.priority, h.name AS handler, j.owner, j.args, j.key,
 		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 1 THEN 'succeeded'

@@ -32,4 +32,6 @@ SELECT pg_catalog.pg_extension_config_dump('unrdf.epoch', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.receipt', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.integration', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.tile', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.checkpoint', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.log_key', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.dump_end', '');

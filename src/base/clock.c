@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,6 +24,19 @@ int64
 UnrdfUnixMicros(TimestampTz t)
 {
 	return t + (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+}
+
+/*
+ * UnrdfIntervalMillis returns an interval's length in milliseconds, rounded up; what is beyond any use is cut. A month counts
+ * as 30 days, a day as 24 hours.
+ */
+int64
+UnrdfIntervalMillis(const Interval *i)
+{
+	const double most = 1e15;
+	double ms = i->time / 1000.0 + (i->day + i->month * 30.0) * 86400000.0;
+
+	return (int64) ceil(Min(most, Max(-most, ms)));
 }
 
 /* UnrdfMillisUntil returns the milliseconds from now until t, rounded up, between 0 and most. */

@@ -8,6 +8,7 @@
 extern TimestampTz UnrdfNow(void);
 extern int64 UnrdfUnixMicros(TimestampTz t);
 extern int64 UnrdfBusyMicros(void);
+extern int64 UnrdfIntervalMillis(const Interval *i);
 extern long UnrdfMillisUntil(TimestampTz t, long most);
 
 #endif /* UNRDF_CLOCK_H */

@@ -9,11 +9,13 @@
 
 #include "base/guc.h"
 
+int unrdf_checkpoint_interval = 10000;
 int unrdf_dispatcher_memory = 65536;
 int unrdf_executor_idle_time = 10000;
 int unrdf_executor_slots = 128;
 int unrdf_floor_interval = 10000;
 int unrdf_group_time = 5000;
+char *unrdf_log_key_file = NULL;
 int unrdf_max_args_size = 1024;
 int unrdf_max_executors = 16;
 int unrdf_min_executors = 2;
@@ -24,6 +26,10 @@ int unrdf_sweep_interval = 1000;
 void
 UnrdfGucInit(void)
 {
+	DefineCustomIntVariable(
+		"unrdf.checkpoint_interval", "Time between two checkpoints of a log that grows.",
+		"One can be asked for at any time by unrdf.publish_checkpoint().",
+		&unrdf_checkpoint_interval, 10000, 10, 86400000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("unrdf.dispatcher_memory",
 							"Memory a dispatcher may use for jobs it knows of.",
 							"Jobs beyond it wait in their table.", &unrdf_dispatcher_memory, 65536,
@@ -44,6 +50,10 @@ UnrdfGucInit(void)
 		"Time, in microseconds, that the jobs of one shared transaction should take together.",
 		"0 gives every job its own transaction.", &unrdf_group_time, 5000, 0, 1000000, PGC_SIGHUP,
 		0, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"unrdf.log_key_file", "File of the private keys that sign checkpoints.",
+		"Relative to the data directory. Empty: checkpoints are not signed.", &unrdf_log_key_file,
+		"unrdf_log.keys", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"unrdf.max_args_size", "Largest size of a job's arguments or of a recorded payload.", NULL,
 		&unrdf_max_args_size, 1024, 1, 1024 * 1024 - 1, PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);

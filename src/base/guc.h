@@ -3,12 +3,14 @@
 
 #include "postgres.h"
 
-extern int unrdf_dispatcher_memory;  /* kB */
-extern int unrdf_executor_idle_time; /* ms */
+extern int unrdf_checkpoint_interval; /* ms */
+extern int unrdf_dispatcher_memory;   /* kB */
+extern int unrdf_executor_idle_time;  /* ms */
 extern int unrdf_executor_slots;
 extern int unrdf_floor_interval; /* ms */
 extern int unrdf_group_time;     /* us */
-extern int unrdf_max_args_size;  /* kB */
+extern char *unrdf_log_key_file;
+extern int unrdf_max_args_size; /* kB */
 extern int unrdf_max_executors;
 extern int unrdf_min_executors;
 extern char *unrdf_node_name;

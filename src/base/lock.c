@@ -20,8 +20,9 @@ void
 UnrdfLock(UnrdfLockClass class, uint32 key)
 {
 	LOCKTAG tag;
+	Oid database = class == UNRDF_LOCK_KEY_FILE ? InvalidOid : MyDatabaseId;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, class, key, ADVISORY_SPACE);
+	SET_LOCKTAG_ADVISORY(tag, database, class, key, ADVISORY_SPACE);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 

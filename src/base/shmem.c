@@ -97,6 +97,10 @@ init_shared(void *block)
 		pg_atomic_init_u32(&db->config, 0);
 		pg_atomic_init_u64(&db->integrated, 0);
 		pg_atomic_init_u64(&db->dispatched, 0);
+		pg_atomic_init_u64(&db->published, 0);
+		pg_atomic_init_u32(&db->checkpoints_wanted, 0);
+		pg_atomic_init_u32(&db->checkpoints_tried, 0);
+		ConditionVariableInit(&db->checkpoint_tried);
 		for (int j = 0; j < UNRDF_LANE_BITS / 64; j++)
 			pg_atomic_init_u64(&db->lanes[j], 0);
 	}

@@ -12,6 +12,17 @@
 #define UNRDF_MAX_DATABASES 64
 #define UNRDF_LANE_BITS 1024
 #define UNRDF_WAIT_BUCKETS 64
+#define UNRDF_REASON_MAX 256
+
+/* Whether checkpoints are published, and why not. */
+typedef enum UnrdfPublishing
+{
+	UNRDF_PUBLISHING_UNKNOWN, /* not looked since the server's start */
+	UNRDF_PUBLISHING_SIGNED,
+	UNRDF_PUBLISHING_UNSIGNED, /* there is to be no key */
+	UNRDF_PUBLISHING_WAITS,    /* for synchronous standbys */
+	UNRDF_PUBLISHING_REFUSED
+} UnrdfPublishing;
 
 /* One database with workers. dboid is set under UnrdfShared->lock by the launcher; the rest as noted. */
 typedef struct UnrdfDatabase
@@ -30,6 +41,13 @@ typedef struct UnrdfDatabase
 	pg_atomic_uint32 config;      /* counts changes of queues and handlers */
 	pg_atomic_uint64 integrated;  /* leaves integrated since the server's start */
 	pg_atomic_uint64 dispatched;
+	pg_atomic_uint64 published;          /* size of the newest checkpoint that is known */
+	pg_atomic_uint32 checkpoints_wanted; /* counts requests to publish one at once */
+	pg_atomic_uint32 checkpoints_tried;  /* the request up to which that was tried */
+	ConditionVariable checkpoint_tried;  /* broadcast after every try */
+	UnrdfPublishing publishing;          /* this and the next two under the lock */
+	TimestampTz publishing_since;
+	char publishing_reason[UNRDF_REASON_MAX];
 	pg_atomic_uint64
 		lanes[UNRDF_LANE_BITS / 64]; /* hashed lanes with new jobs, set by committers */
 } UnrdfDatabase;

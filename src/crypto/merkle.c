@@ -149,26 +149,18 @@ unrdf_range_root(const UnrdfRange *range, uint8_t out[UNRDF_HASH_LEN])
 }
 
 /*
- * Builds the inclusion proof of leaf `index` in a tree of `size` leaves (RFC 9162 section 2.1.3.1),
- * the sibling of the leaf first.
- *
- * source is asked for perfect subtrees only, O(log size) times: the one ragged sibling that a
- * proof can need is hashed here.  Returns the number of hashes written to proof, or -1 where
- * index >= size, size is over UNRDF_TREE_SIZE_MAX, source fails or OpenSSL fails.
+ * Appends to proof what leads from a perfect subtree to the root of the tree of `size` leaves: the
+ * siblings on the way, the lowest first.  source is asked for perfect subtrees only, O(log size)
+ * times: the one ragged sibling that a proof can need is hashed here.  Returns the number of hashes
+ * then in proof, or -1.
  */
-int
-unrdf_inclusion_proof(uint64_t index, uint64_t size, UnrdfNodeSource source, void *arg,
-					  uint8_t proof[64][UNRDF_HASH_LEN])
+static int
+path_to_root(int level, uint64_t node, uint64_t size, UnrdfNodeSource source, void *arg,
+			 uint8_t proof[64][UNRDF_HASH_LEN], int nproof)
 {
-	int nproof = 0;
-	int level;
-	uint64_t node = index;
-	uint64_t last;
+	uint64_t last = (size - 1) >> level;
 
-	if (index >= size || size > UNRDF_TREE_SIZE_MAX)
-		return -1;
-	last = size - 1;
-	for (level = 0; last > 0; level++)
+	for (; last > 0; level++)
 	{
 		uint64_t sibling = node ^ 1;
 
@@ -189,22 +181,17 @@ unrdf_inclusion_proof(uint64_t index, uint64_t size, UnrdfNodeSource source, voi
 }
 
 /*
- * The number of hashes in the inclusion proof of leaf `index` in a tree of `size` leaves, or -1
- * where there is no such leaf or tree.
+ * The number of hashes that path_to_root gives for a node, where `last` is the last one of its level.
  *
- * Below the level where the paths of this leaf and of the last one meet, every level gives a
- * hash; above it the node is on the right border, and only its left siblings do.
+ * Below the level where the paths of the two meet, every level gives a hash; above it the node is
+ * on the right border, and only its left siblings do.
  */
-int
-unrdf_inclusion_length(uint64_t index, uint64_t size)
+static int
+path_length(uint64_t node, uint64_t last)
 {
 	int length = 0;
-	uint64_t node = index;
-	uint64_t last;
 
-	if (index >= size || size > UNRDF_TREE_SIZE_MAX)
-		return -1;
-	for (last = size - 1; node != last; last >>= 1)
+	for (; node != last; last >>= 1)
 	{
 		length++;
 		node >>= 1;
@@ -212,6 +199,98 @@ unrdf_inclusion_length(uint64_t index, uint64_t size)
 	for (; node > 0; node >>= 1)
 		length += (int) (node & 1);
 	return length;
+}
+
+/*
+ * Builds the inclusion proof of leaf `index` in a tree of `size` leaves (RFC 9162 section 2.1.3.1),
+ * the sibling of the leaf first.
+ *
+ * Returns the number of hashes written to proof, or -1 where index >= size, size is over
+ * UNRDF_TREE_SIZE_MAX, source fails or OpenSSL fails.
+ */
+int
+unrdf_inclusion_proof(uint64_t index, uint64_t size, UnrdfNodeSource source, void *arg,
+					  uint8_t proof[64][UNRDF_HASH_LEN])
+{
+	if (index >= size || size > UNRDF_TREE_SIZE_MAX)
+		return -1;
+	return path_to_root(0, index, size, source, arg, proof, 0);
+}
+
+/*
+ * The number of hashes in the inclusion proof of leaf `index` in a tree of `size` leaves, or -1
+ * where there is no such leaf or tree.
+ */
+int
+unrdf_inclusion_length(uint64_t index, uint64_t size)
+{
+	if (index >= size || size > UNRDF_TREE_SIZE_MAX)
+		return -1;
+	return path_length(index, size - 1);
+}
+
+/* The level of the largest perfect subtree that ends where a tree of `size` leaves ends; size > 0. */
+static int
+last_subtree_level(uint64_t size)
+{
+	int level = 0;
+
+	while (((size >> level) & 1) == 0)
+		level++;
+	return level;
+}
+
+/* Whether two tree sizes can have a consistency proof: 0 < old <= size. */
+static bool
+sizes_can_be_proved(uint64_t old, uint64_t size)
+{
+	return old > 0 && old <= size && size <= UNRDF_TREE_SIZE_MAX;
+}
+
+/*
+ * Builds the proof that the tree of `old` leaves is a prefix of that of `size` leaves (RFC 9162
+ * section 2.1.4.1).  It begins with the last perfect subtree of the old tree, unless that is the
+ * whole old tree, and goes on as that subtree's path to the new root.
+ *
+ * Returns the number of hashes written to proof, none for equal sizes; or -1 where old is 0 (every
+ * tree is consistent with the empty one, and no proof says so) or over size, size is over
+ * UNRDF_TREE_SIZE_MAX, source fails or OpenSSL fails.
+ */
+int
+unrdf_consistency_proof(uint64_t old, uint64_t size, UnrdfNodeSource source, void *arg,
+						uint8_t proof[64][UNRDF_HASH_LEN])
+{
+	int level;
+	int nproof = 0;
+	uint64_t node;
+
+	if (!sizes_can_be_proved(old, size))
+		return -1;
+	if (old == size)
+		return 0;
+	level = last_subtree_level(old);
+	node = (old - 1) >> level;
+	if (node > 0 && source(arg, level, node, proof[nproof++]) != 0)
+		return -1;
+	return path_to_root(level, node, size, source, arg, proof, nproof);
+}
+
+/*
+ * The number of hashes in the consistency proof between two sizes, or -1 where there can be none.
+ */
+int
+unrdf_consistency_length(uint64_t old, uint64_t size)
+{
+	int level;
+	uint64_t node;
+
+	if (!sizes_can_be_proved(old, size))
+		return -1;
+	if (old == size)
+		return 0;
+	level = last_subtree_level(old);
+	node = (old - 1) >> level;
+	return (node > 0 ? 1 : 0) + path_length(node, (size - 1) >> level);
 }
 
 /*
@@ -263,4 +342,58 @@ unrdf_verify_inclusion(uint64_t index, uint64_t size, const uint8_t leaf[UNRDF_H
 
 	return unrdf_root_from_inclusion(index, size, leaf, proof, nproof, computed) == 0 &&
 		   memcmp(computed, root, UNRDF_HASH_LEN) == 0;
+}
+
+/*
+ * Computes both roots that a consistency proof between different sizes leads to (RFC 9162 section
+ * 2.1.4.2).  The old tree's root is what the left siblings alone make.  Returns 0, or -1 where
+ * OpenSSL fails.
+ */
+static int
+roots_from_consistency(uint64_t old, uint64_t size, const uint8_t old_root[UNRDF_HASH_LEN],
+					   const uint8_t (*proof)[UNRDF_HASH_LEN], uint8_t before[UNRDF_HASH_LEN],
+					   uint8_t after[UNRDF_HASH_LEN])
+{
+	int level = last_subtree_level(old);
+	uint64_t node = (old - 1) >> level;
+	uint64_t last = (size - 1) >> level;
+	int used = 0;
+
+	memcpy(before, node > 0 ? proof[used++] : old_root, UNRDF_HASH_LEN);
+	memcpy(after, before, UNRDF_HASH_LEN);
+	for (; last > 0; node >>= 1, last >>= 1)
+	{
+		if ((node & 1) != 0)
+		{
+			if (unrdf_node_hash(proof[used], before, before) != 0 ||
+				unrdf_node_hash(proof[used], after, after) != 0)
+				return -1;
+			used++;
+		}
+		else if (node < last && unrdf_node_hash(after, proof[used++], after) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/*
+ * Whether the proof shows that the tree of `old` leaves with root old_root is a prefix of the tree
+ * of `size` leaves with root `root` (RFC 9162 section 2.1.4.2).  Anything malformed, old = 0 and an
+ * OpenSSL failure are false.
+ */
+bool
+unrdf_verify_consistency(uint64_t old, uint64_t size, const uint8_t old_root[UNRDF_HASH_LEN],
+						 const uint8_t root[UNRDF_HASH_LEN], const uint8_t (*proof)[UNRDF_HASH_LEN],
+						 int nproof)
+{
+	uint8_t before[UNRDF_HASH_LEN];
+	uint8_t after[UNRDF_HASH_LEN];
+
+	if (nproof < 0 || nproof != unrdf_consistency_length(old, size))
+		return false;
+	if (old == size)
+		return memcmp(old_root, root, UNRDF_HASH_LEN) == 0;
+	return roots_from_consistency(old, size, old_root, proof, before, after) == 0 &&
+		   memcmp(before, old_root, UNRDF_HASH_LEN) == 0 &&
+		   memcmp(after, root, UNRDF_HASH_LEN) == 0;
 }

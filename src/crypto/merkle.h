@@ -52,5 +52,12 @@ extern bool unrdf_verify_inclusion(uint64_t index, uint64_t size,
 								   const uint8_t leaf[UNRDF_HASH_LEN],
 								   const uint8_t (*proof)[UNRDF_HASH_LEN], int nproof,
 								   const uint8_t root[UNRDF_HASH_LEN]);
+extern int unrdf_consistency_proof(uint64_t old, uint64_t size, UnrdfNodeSource source, void *arg,
+								   uint8_t proof[64][UNRDF_HASH_LEN]);
+extern int unrdf_consistency_length(uint64_t old, uint64_t size);
+extern bool unrdf_verify_consistency(uint64_t old, uint64_t size,
+									 const uint8_t old_root[UNRDF_HASH_LEN],
+									 const uint8_t root[UNRDF_HASH_LEN],
+									 const uint8_t (*proof)[UNRDF_HASH_LEN], int nproof);
 
 #endif /* UNRDF_MERKLE_H */

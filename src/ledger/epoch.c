@@ -8,8 +8,9 @@
  * loaded, the extension was created in this transaction) the session makes the row itself. Shared memory has the number
  * once a worker's transaction has made or found the row: a session may yet roll it back, or a savepoint.
  *
- * A database that was never used has no row, so that a dump can be loaded into it. The origin is drawn once, with the first
- * epoch, and inherited: a restored log goes on under its origin.
+ * A database that was never used has no row, so that a dump can be loaded into it. The origin is drawn with the first epoch,
+ * and inherited: a restored log, or a copied database's, goes on under its origin. But it publishes nothing under it, since
+ * the one that it was copied from may go on as well: two logs of one name. UnrdfOriginNew is the way on.
  */
 #include "postgres.h"
 
@@ -99,6 +100,7 @@ write_row(int32 epoch, text *origin)
 	UnrdfAppendSet(slot, EPOCH_ORIGIN, PointerGetDatum(origin));
 	UnrdfAppendSet(slot, EPOCH_NODE, PointerGetDatum(node_name()));
 	UnrdfAppendSet(slot, EPOCH_SYSTEM_IDENTIFIER, Int64GetDatum((int64) GetSystemIdentifier()));
+	UnrdfAppendSet(slot, EPOCH_DATABASE, ObjectIdGetDatum(MyDatabaseId));
 	UnrdfAppendSet(slot, EPOCH_TIMELINE, Int32GetDatum((int32) GetWALInsertionTimeLine()));
 	UnrdfAppendSet(slot, EPOCH_STARTED_AT,
 				   TimestampTzGetDatum((TimestampTz) UnrdfShmem->start_token));
@@ -152,6 +154,28 @@ UnrdfEnsureEpoch(void)
 	UnrdfXactBegin("beginning an epoch");
 	UnrdfAtCommit(publish, ensure_row());
 	UnrdfXactCommit();
+}
+
+/*
+ * UnrdfOriginNew begins an epoch under a new origin, from this transaction's commit on, and returns it. What is integrated
+ * from then on is of a log of that name, which has all of the old one's leaves.
+ */
+text *
+UnrdfOriginNew(void)
+{
+	text *origin = new_origin();
+	int32 before;
+	int32 epoch;
+
+	UnrdfRequirePreload();
+	SPI_connect();
+	UnrdfLock(UNRDF_LOCK_EPOCH, 0);
+	epoch = find_row(&before);
+	epoch = Max(epoch, before) + 1;
+	SPI_finish();
+	write_row(epoch, origin);
+	UnrdfAtCommit(publish, epoch);
+	return origin;
 }
 
 /* Returns the epoch of this server start, once the dispatcher has made its row; 0 where it does not. */

@@ -17,5 +17,6 @@ extern int32 UnrdfCurrentEpoch(void);
 extern const UnrdfEpoch *UnrdfEpochFind(int32 epoch);
 extern const UnrdfEpoch *UnrdfEpochGet(int32 epoch);
 extern void UnrdfEpochForget(void);
+extern text *UnrdfOriginNew(void);
 
 #endif /* UNRDF_EPOCH_H */

@@ -34,6 +34,7 @@
 #include "base/lock.h"
 #include "base/plan.h"
 #include "base/shmem.h"
+#include "ledger/checkpoint.h"
 #include "ledger/epoch.h"
 #include "ledger/log.h"
 #include "ledger/receipt.h"
@@ -138,11 +139,17 @@ rebuild(const UnrdfLogHead *head)
 	if (unrdf_range_root(&state.range, state.root) != 0)
 		elog(ERROR, "SHA-256 failed");
 	if (memcmp(state.root, head->root, UNRDF_HASH_LEN) != 0)
+	{
+		UnrdfPublishingSet(UNRDF_PUBLISHING_REFUSED,
+						   psprintf("log of size " UINT64_FORMAT
+									" does not have the root that was stored for it",
+									head->size));
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
 						errmsg("log of size " UINT64_FORMAT
 							   " does not have the root that was stored for it",
 							   head->size),
 						errhint("Run unrdf.verify_all() to find what was changed.")));
+	}
 	state.restored_until = read_restored_until();
 	if (head->position == NULL)
 		return;

@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/datum.h"
 #include "base/jsonb_canonical.h"
 #include "crypto/canonical.h"
 #include "crypto/merkle.h"
@@ -89,16 +90,6 @@ UnrdfReceiptWriterBegin(int capacity)
 	return w;
 }
 
-static Datum
-bytes_datum(const uint8 *bytes, int len)
-{
-	bytea *b = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(b, VARHDRSZ + len);
-	memcpy(VARDATA(b), bytes, len);
-	return PointerGetDatum(b);
-}
-
 /* UnrdfReceiptWrite adds a receipt; payload and result must live until the writer ends, the rest is copied. */
 void
 UnrdfReceiptWrite(UnrdfReceiptWriter *w, const UnrdfReceipt *r)
@@ -132,12 +123,12 @@ UnrdfReceiptWrite(UnrdfReceiptWriter *w, const UnrdfReceipt *r)
 	if (r->subject)
 		UnrdfAppendSet(slot, RECEIPT_SUBJECT,
 					   PointerGetDatum(cstring_to_text_with_len(r->subject, r->subject_len)));
-	UnrdfAppendSet(slot, RECEIPT_SALT, bytes_datum(r->salt, UNRDF_SALT_LEN));
-	UnrdfAppendSet(slot, RECEIPT_PAYLOAD_HASH, bytes_datum(r->payload_hash, UNRDF_HASH_LEN));
+	UnrdfAppendSet(slot, RECEIPT_SALT, UnrdfBytesDatum(r->salt, UNRDF_SALT_LEN));
+	UnrdfAppendSet(slot, RECEIPT_PAYLOAD_HASH, UnrdfBytesDatum(r->payload_hash, UNRDF_HASH_LEN));
 	if (r->has_result)
-		UnrdfAppendSet(slot, RECEIPT_RESULT_HASH, bytes_datum(r->result_hash, UNRDF_HASH_LEN));
+		UnrdfAppendSet(slot, RECEIPT_RESULT_HASH, UnrdfBytesDatum(r->result_hash, UNRDF_HASH_LEN));
 	if (r->has_previous)
-		UnrdfAppendSet(slot, RECEIPT_PREVIOUS, bytes_datum(r->previous, UNRDF_HASH_LEN));
+		UnrdfAppendSet(slot, RECEIPT_PREVIOUS, UnrdfBytesDatum(r->previous, UNRDF_HASH_LEN));
 	if (r->payload)
 		UnrdfAppendSet(slot, RECEIPT_PAYLOAD, JsonbPGetDatum(r->payload));
 	if (r->result)

@@ -3,8 +3,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -14,6 +12,7 @@
 #include "utils/regproc.h"
 #include "utils/tuplestore.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/shmem.h"
 #include "queue/config.h"
@@ -41,18 +40,15 @@ out_of_range(const char *name, const char *range)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be %s", name, range)));
 }
 
-/*
- * Converts an interval to milliseconds between 0 and INT_MAX, upwards: 0 may have a meaning of its own. A month counts as
- * 30 days, a day as 24 hours.
- */
+/* An interval argument in milliseconds, between 0 and INT_MAX: 0 may have a meaning of its own. */
 static int64
 interval_millis(Interval *i, const char *name)
 {
-	double ms = i->time / 1000.0 + (i->day + i->month * 30.0) * 86400000.0;
+	int64 ms = UnrdfIntervalMillis(i);
 
 	if (ms < 0 || ms > PG_INT32_MAX)
 		out_of_range(name, "between 0 and 24 days");
-	return (int64) ceil(ms);
+	return ms;
 }
 
 static int

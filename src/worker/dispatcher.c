@@ -387,6 +387,35 @@ move_horizon(Dispatcher *d, int room)
 	pfree(ids);
 }
 
+/*
+ * Whether there is something to read for hints now. Lanes that are full remember that they are wanted, which takes no
+ * transaction: where a queue is paused, or jobs come faster than they run, that is what most hints are.
+ */
+static bool
+can_read(Dispatcher *d, const uint64 *hints)
+{
+	dlist_iter iter;
+	bool can = false;
+
+	dlist_foreach (iter, UnrdfLaneQueues(d->lanes))
+	{
+		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
+
+		for (int p = 0; p < UNRDF_PRIORITIES; p++)
+		{
+			UnrdfLane *lane = queue->lanes[p];
+
+			if (!bit_is_set(hints, UnrdfLaneBit(queue->id, p)))
+				continue;
+			if (lane == NULL || UnrdfLaneRoom(d->lanes, lane) > 0)
+				can = true;
+			else
+				lane->behind = true;
+		}
+	}
+	return can;
+}
+
 /* Looks at the tables, if there is a reason to. */
 static void
 look(Dispatcher *d)
@@ -406,7 +435,7 @@ look(Dispatcher *d)
 			hints[i] = pg_atomic_exchange_u64(&d->db->lanes[i], 0);
 		any |= hints[i];
 	}
-	if (!any && !sweep && !config && !horizon && !lane_waits(d))
+	if (!(any && can_read(d, hints)) && !sweep && !config && !horizon && !lane_waits(d))
 		return;
 	UnrdfXactBegin("reading jobs");
 	if (sweep || config)

@@ -1,5 +1,6 @@
 /*
- * integrator.c: the process that integrates. What it does, and why it may die anywhere, is in ledger/integrate.c.
+ * integrator.c: the process that integrates and publishes checkpoints. What it does, and why it may die anywhere, is in
+ * ledger/integrate.c and ledger/publish.c.
  */
 #include "postgres.h"
 
@@ -15,9 +16,12 @@
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "base/xact.h"
+#include "ledger/checkpoint.h"
 #include "ledger/log.h"
 #include "worker/restore.h"
 #include "worker/worker.h"
+
+#define RETRY_MILLIS 20 /* while standbys have not flushed what is to be published */
 
 static void
 at_exit(int code, Datum arg)
@@ -57,12 +61,35 @@ step(int64 *restores)
 	return n > 0;
 }
 
+/* Publishes a checkpoint when it is time, or somebody asked. Returns when to look again. */
+static TimestampTz
+publish(UnrdfDatabase *db, TimestampTz due)
+{
+	uint32 wanted = pg_atomic_read_u32(&db->checkpoints_wanted);
+	TimestampTz now = UnrdfNow();
+	UnrdfRestoreState restore;
+	bool done = true;
+
+	if (now < due && wanted == pg_atomic_read_u32(&db->checkpoints_tried))
+		return due;
+	UnrdfXactBegin("publishing a checkpoint");
+	UnrdfRestoreRead(&restore);
+	if (!restore.running)
+		done = UnrdfPublish();
+	UnrdfXactCommit();
+	pg_atomic_write_u32(&db->checkpoints_tried, wanted);
+	ConditionVariableBroadcast(&db->checkpoint_tried);
+	return now + (done ? unrdf_checkpoint_interval : Min(RETRY_MILLIS, unrdf_checkpoint_interval)) *
+					 INT64CONST(1000);
+}
+
 /* UnrdfIntegratorMain is the entry point of integrators; arg is the database's oid. */
 void
 UnrdfIntegratorMain(Datum arg)
 {
 	UnrdfDatabase *db;
 	int64 restores = -1;
+	TimestampTz due = DT_NOBEGIN;
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -79,9 +106,13 @@ UnrdfIntegratorMain(Datum arg)
 	LWLockRelease(UnrdfShmem->lock);
 	for (;;)
 	{
-		if (step(&restores))
+		bool more = step(&restores);
+
+		due = publish(db, due);
+		if (more)
 			UnrdfWorkerInterrupts();
 		else
-			UnrdfWorkerWait(unrdf_sweep_interval, unrdf_wait_event("UnrdfIntegratorIdle"));
+			UnrdfWorkerWait(UnrdfMillisUntil(due, unrdf_sweep_interval),
+							unrdf_wait_event("UnrdfIntegratorIdle"));
 	}
 }

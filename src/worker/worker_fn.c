@@ -49,9 +49,7 @@ unrdf_wait(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("job must not be null")));
 	if (!PG_ARGISNULL(1))
 	{
-		Interval *i = PG_GETARG_INTERVAL_P(1);
-
-		timeout_ms = i->time / 1000 + (i->day + i->month * INT64CONST(30)) * INT64CONST(86400000);
+		timeout_ms = UnrdfIntervalMillis(PG_GETARG_INTERVAL_P(1));
 		if (timeout_ms < 0)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("timeout must not be negative")));

@@ -138,5 +138,8 @@ main(void)
 	test_random();
 	test_canonical();
 	test_merkle();
+	test_consistency();
+	test_note();
+	test_policy();
 	return finish_tests();
 }

@@ -22,6 +22,9 @@ extern const char *to_hex(const uint8_t *bytes, size_t n);
 extern void from_hex(const char *hex, uint8_t *bytes);
 
 extern void test_canonical(void);
+extern void test_consistency(void);
 extern void test_merkle(void);
+extern void test_note(void);
+extern void test_policy(void);
 
 #endif /* UNRDF_TEST_TAP_H */

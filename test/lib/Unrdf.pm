@@ -73,19 +73,29 @@ sub register_effect
 	return;
 }
 
-# Every function that reads and needs no workers, as it is called; :ended stands for the id of a job that has ended.
+# Every function that reads and needs no workers, as it is called; :ended stands for the id of a job that has ended. There has
+# to be a checkpoint.
 sub reading_calls
 {
 	return (
 		canonical_json => q(unrdf.canonical_json('{"b": 1.0, "a": []}')),
 		canonical_receipt => 'unrdf.canonical_receipt(:ended)',
+		checkpoint => 'unrdf.checkpoint()',
+		consistency_proof => 'unrdf.consistency_proof(1, 1)',
+		export_receipt => 'unrdf.export_receipt(:ended)',
 		inclusion_proof => 'unrdf.inclusion_proof(:ended)',
 		leaf_hash => q(unrdf.leaf_hash('\x00')),
 		leaf_index => 'unrdf.leaf_index(:ended)',
 		log_size => 'unrdf.log_size()',
+		log_state => '(SELECT (s.log, s.origin, s.size, s.root, s.published_size, s.published_at) FROM unrdf.log_state() AS s)',
+		merkle_root => q(unrdf.merkle_root(ARRAY['a', 'b']::bytea[])),
+		node_hash => q(unrdf.node_hash(unrdf.leaf_hash('a'), unrdf.leaf_hash('b'))),
 		receipt => 'unrdf.receipt(:ended)',
 		verify => 'unrdf.verify(:ended)',
 		verify_all => '(SELECT count(*) FROM unrdf.verify_all())',
+		verify_checkpoint => '(SELECT unrdf.verify_checkpoint(unrdf.checkpoint(), key) FROM unrdf.log_keys)',
+		verify_consistency =>
+		  '(SELECT unrdf.verify_consistency(p.old_tree_size, p.old_root, p.tree_size, p.root, p.proof) FROM unrdf.consistency_proof(1, 1) AS p)',
 		verify_inclusion =>
 		  '(SELECT unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root) FROM unrdf.inclusion_proof(:ended) AS p)',
 		verify_progress => '(SELECT count(*) FROM unrdf.verify_progress())');

@@ -20,7 +20,7 @@ my $stop = "$dir/stop";
 srand($seed);
 note("$kills kills, UNRDF_SEED=$seed");
 
-my $node = new_node('crash', conf => "unrdf.sweep_interval = '200 ms'\n");
+my $node = new_node('crash', conf => "unrdf.sweep_interval = '200 ms'\nunrdf.checkpoint_interval = '20 ms'\n");
 $node->start;
 install($node, 'postgres');
 
@@ -171,6 +171,11 @@ note(join(', ', map { "$killed{$_} × $_" } sort keys %killed) . '; ' . @acknowl
 cmp_ok(scalar @acknowledged, '>', 100 * $kills, 'there was load');
 cmp_ok(scalar @gone, '>', 0, 'some transactions were rolled back');
 assert_ledger($node, 'postgres', 'at the end');
+is( $node->safe_psql('postgres', q(
+		SELECT (SELECT count(*) FROM unrdf.log_keys), count(*) > 100, count(*) FILTER (WHERE NOT unrdf.verify_checkpoint(unrdf.checkpoint(c.size), k.key)
+			OR NOT unrdf.verify_consistency(c.size, c.root, h.size, h.root, p.proof))
+		FROM unrdf.checkpoint AS c, unrdf.log_keys AS k, unrdf.log_size() AS h, unrdf.consistency_proof(1, c.size, h.size) AS p)),
+	'1|t|0', 'every checkpoint is signed by the one key, and of a prefix of the log');
 assert_effects($node, 'postgres', 'at the end');
 is(query_about('SELECT count(*), count(DISTINCT id) FROM listed WHERE id IN (SELECT id FROM unrdf.receipt)', @acknowledged),
 	query_about('SELECT count(*), count(DISTINCT id) FROM listed', @acknowledged),

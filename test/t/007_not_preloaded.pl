@@ -12,10 +12,14 @@ my $dir = $PostgreSQL::Test::Utils::tmp_check;
 
 # Every function of the extension: those that need the workers, or what is in shared memory; and all others, which work.
 my %needing = (
+	add_log_key => 'unrdf.add_log_key()',
 	cancel => 'unrdf.cancel(:pending)',
+	draw_origin => 'unrdf.draw_origin()',
 	enqueue => "unrdf.enqueue('effect')",
 	enqueue_many => "unrdf.enqueue_many('effect', ARRAY['{}']::jsonb[])",
 	integrate => 'unrdf.integrate()',
+	new_origin => "unrdf.new_origin('for fun')",
+	publish_checkpoint => 'unrdf.publish_checkpoint()',
 	record => "unrdf.record('update', 'order/17')",
 	revive => 'unrdf.revive(:cancelled)',
 	wait => 'unrdf.wait(:ended)');
@@ -66,7 +70,7 @@ $node->start;
 install($node, 'postgres');
 pass('CREATE EXTENSION and register_handler work');
 is($node->safe_psql('postgres', q(
-		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%')),
+		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%')),
 	join(' ', sort keys %needing, keys %working, @configuring, 'workers'), 'these are all functions');
 assert_refused('new', grep { $_ ne 'integrate' } sort keys %needing);
 is($node->safe_psql('postgres', 'SELECT unrdf.integrate()'), '0', 'there is nothing to integrate');
@@ -105,6 +109,7 @@ $node->safe_psql('postgres', q(
 is($node->safe_psql('postgres', q(SELECT unrdf.wait(max(id)) FROM unrdf.jobs WHERE queue = 'default')), 'ok', 'preloaded, jobs run');
 wait_for($node, 'postgres', q(SELECT count(*) = 1 FROM unrdf.job WHERE id NOT IN (SELECT id FROM unrdf.receipt)));
 wait_for($node, 'postgres', 'SELECT (SELECT size FROM unrdf.log_size()) = (SELECT count(*) FROM unrdf.receipt)');
+$node->safe_psql('postgres', 'SELECT unrdf.publish_checkpoint()');
 $ids{pending} = $node->safe_psql('postgres', q(SELECT id FROM unrdf.jobs WHERE state = 'pending'));
 $ids{cancelled} = $node->safe_psql('postgres', q(SELECT id FROM unrdf.jobs WHERE state = 'cancelled'));
 $ids{ended} = $node->safe_psql('postgres', q(SELECT max(id) FROM unrdf.jobs WHERE state = 'succeeded'));

@@ -19,6 +19,7 @@ my %allowance = (memory => 64 * 1024, rss => 1024 * 1024, files => 8);
 my $node = new_node('leak', conf => q(
 unrdf.min_executors = 3
 unrdf.max_executors = 3
+unrdf.checkpoint_interval = '20 ms'
 ));
 $node->start;
 install($node, 'postgres');

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the unrdf authors
 
-# Runs every SQL example of README.md and compares what psql prints with what the README says. A line "…" in the README's
-# output would match anything; there is none.
+# Runs every SQL example of README.md in one session and compares what psql prints with what the README says; then the shell's
+# examples that are marked to be run.
 
 use strict;
 use warnings;
@@ -37,6 +37,17 @@ my @psql = ('psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('p
 my $ok = IPC::Run::run(\@psql, '<', \$script, '>', \$out, '2>', \$err);
 ok($ok, 'the examples run') or diag($err);
 is($out, $expected, 'and print what the README says');
+
+my $shell = 0;
+while ($readme =~ /<!-- test: run -->\n```sh\n(.*?)```\n```text\n(.*?)```\n/gs)
+{
+	my ($commands, $output) = ($1, $2);
+	my $printed;
+
+	IPC::Run::run([ 'sh', '-c', $commands ], '>&', \$printed);
+	is($printed, $output, 'commands ' . ++$shell . ' print what the README says');
+}
+cmp_ok($shell, '>', 0, 'the README has commands');
 
 $node->stop;
 done_testing();

@@ -1,0 +1,11 @@
+#ifndef UNRDF_REPLICATED_H
+#define UNRDF_REPLICATED_H
+
+#include "postgres.h"
+
+#include "access/xlogdefs.h"
+
+extern XLogRecPtr UnrdfWalEnd(void);
+extern bool UnrdfReplicated(XLogRecPtr lsn);
+
+#endif /* UNRDF_REPLICATED_H */
