@@ -39,11 +39,13 @@ static void
 wake_lane(uint64 bit)
 {
 	UnrdfDatabase *db = UnrdfMyDatabase();
+	uint64 mask = UINT64CONST(1) << (bit % 64);
 
 	if (db == NULL)
 		return;
-	pg_atomic_fetch_or_u64(&db->lanes[bit / 64], UINT64CONST(1) << (bit % 64));
-	UnrdfSetLatch(&db->dispatcher);
+	/* who set a bit that is still there has woken the dispatcher, which has not taken it yet, or left it: the lane is full */
+	if ((pg_atomic_fetch_or_u64(&db->lanes[bit / 64], mask) & mask) == 0)
+		UnrdfSetLatch(&db->dispatcher);
 }
 
 /* UnrdfJobWriterBegin opens unrdf.job for writing in the current transaction and memory context. */

@@ -388,14 +388,17 @@ move_horizon(Dispatcher *d, int room)
 }
 
 /*
- * Whether there is something to read for hints now. Lanes that are full remember that they are wanted, which takes no
- * transaction: where a queue is paused, or jobs come faster than they run, that is what most hints are.
+ * Takes the hints that can be acted on; false where there is none. Where a queue is paused, or jobs come faster than they run,
+ * lanes are full: their bits are left, so that who sets one that is set wakes nobody, and they remember that they are
+ * wanted. A bit that a lane with room shares, or one that may come into being, is taken.
  */
 static bool
-can_read(Dispatcher *d, const uint64 *hints)
+take_hints(Dispatcher *d, uint64 *hints)
 {
+	uint64 full[UNRDF_LANE_BITS / 64] = {0};
+	uint64 open[UNRDF_LANE_BITS / 64] = {0};
+	bool any = false;
 	dlist_iter iter;
-	bool can = false;
 
 	dlist_foreach (iter, UnrdfLaneQueues(d->lanes))
 	{
@@ -404,16 +407,24 @@ can_read(Dispatcher *d, const uint64 *hints)
 		for (int p = 0; p < UNRDF_PRIORITIES; p++)
 		{
 			UnrdfLane *lane = queue->lanes[p];
+			int bit = UnrdfLaneBit(queue->id, p);
+			bool is_full = lane != NULL && UnrdfLaneRoom(d->lanes, lane) == 0;
 
-			if (!bit_is_set(hints, UnrdfLaneBit(queue->id, p)))
-				continue;
-			if (lane == NULL || UnrdfLaneRoom(d->lanes, lane) > 0)
-				can = true;
-			else
+			(is_full ? full : open)[bit / 64] |= UINT64CONST(1) << (bit % 64);
+			if (is_full && (pg_atomic_read_u64(&d->db->lanes[bit / 64]) >> (bit % 64)) & 1)
 				lane->behind = true;
 		}
 	}
-	return can;
+	for (int i = 0; i < UNRDF_LANE_BITS / 64; i++)
+	{
+		uint64 left = full[i] & ~open[i];
+
+		hints[i] = pg_atomic_read_u64(&d->db->lanes[i]) & ~left;
+		if (hints[i])
+			hints[i] = pg_atomic_fetch_and_u64(&d->db->lanes[i], left) & ~left;
+		any |= hints[i] != 0;
+	}
+	return any;
 }
 
 /* Looks at the tables, if there is a reason to. */
@@ -421,21 +432,14 @@ static void
 look(Dispatcher *d)
 {
 	uint64 hints[UNRDF_LANE_BITS / 64];
-	uint64 any = 0;
 	TimestampTz now = UnrdfNow();
 	bool sweep = now >= d->next_sweep;
 	bool config = d->config != pg_atomic_read_u32(&d->db->config);
 	int room;
 	bool horizon = UnrdfHorizonMoves(d->lanes, &room);
+	bool hinted = take_hints(d, hints);
 
-	for (int i = 0; i < UNRDF_LANE_BITS / 64; i++)
-	{
-		hints[i] = pg_atomic_read_u64(&d->db->lanes[i]);
-		if (hints[i])
-			hints[i] = pg_atomic_exchange_u64(&d->db->lanes[i], 0);
-		any |= hints[i];
-	}
-	if (!(any && can_read(d, hints)) && !sweep && !config && !horizon && !lane_waits(d))
+	if (!hinted && !sweep && !config && !horizon && !lane_waits(d))
 		return;
 	UnrdfXactBegin("reading jobs");
 	if (sweep || config)
