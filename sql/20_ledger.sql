@@ -90,3 +90,42 @@ CREATE TABLE unrdf.log_key (
 	CONSTRAINT log_key_pkey PRIMARY KEY (origin, key)
 );
 COMMENT ON TABLE unrdf.log_key IS 'The public halves of the keys that have signed checkpoints, as verifier keys (C2SP signed-note). Those that sign no more still verify what they signed.';
+
+-- Witnesses (C2SP tlog-witness): those that cosign our checkpoints, and the logs whose checkpoints we cosign.
+
+CREATE TABLE unrdf.witness (
+	key text CONSTRAINT witness_pkey PRIMARY KEY,
+	name text NOT NULL,
+	added_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE unrdf.witness IS 'Witnesses whose cosignatures are kept with our checkpoints, by their verifier keys.';
+
+CREATE TABLE unrdf.cosignature (
+	log int NOT NULL,
+	origin text NOT NULL,
+	size bigint NOT NULL,
+	key text NOT NULL,
+	line text NOT NULL,
+	cosigned_at timestamptz NOT NULL,
+	CONSTRAINT cosignature_pkey PRIMARY KEY (log, origin, size, key)
+);
+COMMENT ON TABLE unrdf.cosignature IS 'Cosignatures of witnesses (C2SP tlog-cosignature), as lines of the checkpoints'' notes.';
+
+CREATE TABLE unrdf.witness_log (
+	origin text NOT NULL,
+	key text NOT NULL,
+	added_at timestamptz NOT NULL DEFAULT now(),
+	CONSTRAINT witness_log_pkey PRIMARY KEY (origin, key)
+);
+COMMENT ON TABLE unrdf.witness_log IS 'The logs that this database is a witness for, by their verifier keys.';
+
+CREATE TABLE unrdf.witnessed (
+	origin text NOT NULL,
+	size bigint NOT NULL,
+	root bytea NOT NULL CONSTRAINT witnessed_root_check CHECK (octet_length(root) = 32),
+	checkpoint text NOT NULL,
+	at timestamptz NOT NULL,
+	xid xid8 NOT NULL,
+	CONSTRAINT witnessed_pkey PRIMARY KEY (origin, size)
+);
+COMMENT ON TABLE unrdf.witnessed IS 'Every checkpoint that this database has cosigned, with what was sent. Per origin each goes on from the one before; the largest is the newest.';

@@ -45,6 +45,10 @@ CREATE FUNCTION unrdf.record(kind text, subject text, payload jsonb DEFAULT NULL
 	AS 'MODULE_PATHNAME', 'unrdf_record' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.record(text, text, jsonb, text) IS 'Writes a receipt of kind create, update or delete about a subject, in this transaction, chained to the subject''s previous receipt. delete leaves a tombstone. Returns the receipt''s id.';
 
+CREATE FUNCTION unrdf.erase(receipt bigint, reason text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'unrdf_erase' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.erase(bigint, text) IS 'Erases what a receipt has only hashes of: payload, result, a job''s arguments and the texts of its failed attempts, and the salt of the hashes. Receipt, chain and proofs stay valid; a receipt of its own says who erased and why, and its id is returned. VACUUM, WAL and backups keep old rows as long as they do.';
+
 CREATE FUNCTION unrdf.canonical_receipt(receipt bigint) RETURNS text
 	AS 'MODULE_PATHNAME', 'unrdf_canonical_receipt' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION unrdf.canonical_receipt(bigint) IS 'The receipt''s canonical JSON (RFC 8785), rebuilt from its row: what its leaf hash is computed over.';
@@ -111,7 +115,7 @@ COMMENT ON AGGREGATE unrdf.merkle_root(bytea) IS 'The root of the Merkle tree ov
 
 CREATE FUNCTION unrdf.verify(receipt bigint, OUT verdict text, OUT reason text) RETURNS record
 	AS 'MODULE_PATHNAME', 'unrdf_verify' LANGUAGE C STABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION unrdf.verify(bigint) IS 'Recomputes everything about one receipt from the rows: payload and result hashes, canonical bytes, link to the subject''s previous receipt, inclusion in the newest tree. verdict is ok, pending (not integrated yet), missing or bad; reason says which check failed.';
+COMMENT ON FUNCTION unrdf.verify(bigint) IS 'Recomputes everything about one receipt from the rows: payload and result hashes, canonical bytes, link to the subject''s previous receipt, inclusion in the newest tree. verdict is ok, erased (payload and result were, by the leaf that reason names; everything else is right), pending (not integrated yet), missing or bad; reason says which check failed.';
 
 CREATE FUNCTION unrdf.verify_all(workers int DEFAULT NULL) RETURNS TABLE (receipt bigint, reason text)
 	AS 'MODULE_PATHNAME', 'unrdf_verify_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -162,6 +166,62 @@ COMMENT ON FUNCTION unrdf.export_receipt(bigint) IS 'A receipt with its proof in
 CREATE FUNCTION unrdf.integrate() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'unrdf_integrate' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.integrate() IS 'Integrates every receipt that has become visible, in this transaction, under the integrator''s lock, and returns how many. The integrator does this by itself.';
+
+CREATE FUNCTION unrdf.export_tiles(directory text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'unrdf_export_tiles' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.export_tiles(text) IS 'Writes the log up to its newest checkpoint as static files (C2SP tlog-tiles: checkpoint, tiles, entry bundles) into a directory of the server''s, which any web server can serve, and returns how many files it wrote. What is there already is kept: called again it goes on. For members of pg_write_server_files.';
+
+-- Witnesses
+
+CREATE FUNCTION unrdf.trust_witness(key text) RETURNS void
+	AS 'MODULE_PATHNAME', 'unrdf_trust_witness' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.trust_witness(text) IS 'Makes a witness known by its verifier key (type 0x04): its cosignatures are kept with our checkpoints.';
+
+CREATE FUNCTION unrdf.witness_request(old_size bigint DEFAULT 0) RETURNS text
+	AS 'MODULE_PATHNAME', 'unrdf_witness_request' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.witness_request(bigint) IS 'What a witness is sent to have our newest checkpoint cosigned (C2SP tlog-witness, add-checkpoint): old_size is that of the last one it cosigned, which it says in a 409. Null where there is no signed checkpoint.';
+
+CREATE FUNCTION unrdf.add_cosignatures(lines text, size bigint DEFAULT NULL) RETURNS int
+	AS 'MODULE_PATHNAME', 'unrdf_add_cosignatures' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.add_cosignatures(text, bigint) IS 'Keeps the cosignatures of witnesses that we trust with our checkpoint of a size, by default the newest, and returns how many are new. Those of others are passed over. Raises 22023 where one does not verify.';
+
+CREATE FUNCTION unrdf.add_witness_key() RETURNS text
+	AS 'MODULE_PATHNAME', 'unrdf_add_witness_key' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.add_witness_key() IS 'Adds a key named unrdf.witness_name to unrdf.log_key_file, with which this server cosigns, and returns its public half.';
+
+CREATE FUNCTION unrdf.watch_log(key text) RETURNS void
+	AS 'MODULE_PATHNAME', 'unrdf_watch_log' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.watch_log(text) IS 'Makes this database a witness of a log, known by its verifier key; the key''s name is the log''s origin.';
+
+CREATE FUNCTION unrdf.witness_check(request text, OUT status int, OUT body text, OUT origin text, OUT size bigint) RETURNS record
+	AS 'MODULE_PATHNAME', 'unrdf_witness_check' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.witness_check(text) IS 'First half of unrdf.witness_add_checkpoint(): compares a checkpoint with what was cosigned before and stores it.';
+
+CREATE FUNCTION unrdf.witness_cosign(origin text, size bigint) RETURNS text
+	AS 'MODULE_PATHNAME', 'unrdf_witness_cosign' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.witness_cosign(text, bigint) IS 'Second half of unrdf.witness_add_checkpoint(): the cosignatures of a checkpoint that is stored, committed and the newest of its origin; else null.';
+
+-- no SET search_path: a procedure that has one cannot commit
+CREATE PROCEDURE unrdf.witness_add_checkpoint(request text, INOUT status int DEFAULT NULL, INOUT body text DEFAULT NULL)
+	LANGUAGE plpgsql
+AS $$
+DECLARE
+	checked record;
+BEGIN
+	SELECT * INTO checked FROM unrdf.witness_check(request);
+	COMMIT;
+	status := checked.status;
+	body := checked.body;
+	IF status OPERATOR(pg_catalog.=) 200 THEN
+		body := unrdf.witness_cosign(checked.origin, checked.size);
+		IF body IS NULL THEN
+			status := 409;
+			body := (SELECT pg_catalog.concat(pg_catalog.max(w.size), E'\n') FROM unrdf.witnessed AS w WHERE w.origin OPERATOR(pg_catalog.=) checked.origin);
+		END IF;
+	END IF;
+END
+$$;
+COMMENT ON PROCEDURE unrdf.witness_add_checkpoint(text, int, text) IS 'Answers a request to cosign a checkpoint of a log that this database is a witness for (C2SP tlog-witness, add-checkpoint), with the protocol''s status and body: 200 and cosignatures; 400 malformed; 403 not signed by a known key; 404 unknown log; 409 not what was cosigned last, whose size is the body; 422 no consistency proof. It commits before it signs, so it cannot be called in a transaction block.';
 
 -- Observation
 

@@ -34,4 +34,8 @@ SELECT pg_catalog.pg_extension_config_dump('unrdf.integration', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.tile', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.checkpoint', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.log_key', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.witness', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.cosignature', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.witness_log', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.witnessed', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.dump_end', '');

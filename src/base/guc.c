@@ -21,6 +21,7 @@ int unrdf_max_executors = 16;
 int unrdf_min_executors = 2;
 char *unrdf_node_name = NULL;
 int unrdf_sweep_interval = 1000;
+char *unrdf_witness_name = NULL;
 
 /* UnrdfGucInit defines the settings; called once, from _PG_init. */
 void
@@ -69,5 +70,8 @@ UnrdfGucInit(void)
 		"unrdf.sweep_interval", "Time between two looks at every lane.",
 		"Commits wake the dispatcher at once; the sweep finds what came by COMMIT PREPARED.",
 		&unrdf_sweep_interval, 1000, 10, 3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"unrdf.witness_name", "Name under which this server cosigns others' checkpoints.",
+		"Empty: it is no witness.", &unrdf_witness_name, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("unrdf");
 }

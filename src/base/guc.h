@@ -15,6 +15,7 @@ extern int unrdf_max_executors;
 extern int unrdf_min_executors;
 extern char *unrdf_node_name;
 extern int unrdf_sweep_interval; /* ms */
+extern char *unrdf_witness_name;
 
 extern void UnrdfGucInit(void);
 

@@ -1,7 +1,7 @@
 /*
  * checkpoint.c
- *	  Texts of a transparency log: the body of a checkpoint (C2SP tlog-checkpoint) and the proof that
- *	  an entry is in the log (C2SP tlog-proof).
+ *	  Texts of a transparency log: the body of a checkpoint (C2SP tlog-checkpoint), the proof that an
+ *	  entry is in the log (C2SP tlog-proof), and the request to a witness (C2SP tlog-witness).
  */
 #include "crypto/checkpoint.h"
 
@@ -15,6 +15,7 @@
 #define HASH_TEXT UNRDF_BASE64_LEN(UNRDF_HASH_LEN)
 #define DECIMAL_MAX 19 /* digits of 2^63 - 1 */
 #define ORIGIN_MAX 255
+#define WITNESS_HASHES_MAX 63 /* by the protocol */
 
 static const char PROOF_HEADER[] = "c2sp.org/tlog-proof@v1";
 
@@ -154,6 +155,40 @@ begins_with(const Line *line, const char *prefix)
 }
 
 /*
+ * Reads lines of one hash each up to an empty line, and steps behind that.  Returns how many, or -1 for
+ * more than most and for what is none.
+ */
+static int
+read_hashes(const char **next, const char *end, uint8_t (*hashes)[UNRDF_HASH_LEN], int most)
+{
+	int n = 0;
+	Line line;
+
+	for (;;)
+	{
+		if (!read_line(next, end, &line))
+			return -1;
+		if (line.len == 0)
+			return n;
+		if (n == most || !read_hash(&line, hashes[n++]))
+			return -1;
+	}
+}
+
+static void
+append_hashes(UnrdfCanon *out, const uint8_t (*hashes)[UNRDF_HASH_LEN], int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		append_hash(out, hashes[i]);
+		unrdf_canon_raw(out, "\n", 1);
+	}
+	unrdf_canon_raw(out, "\n", 1);
+}
+
+/*
  * Parses a proof.  Returns 0, or -1 for what is none; the checkpoint in it is not looked at, and
  * whether the number of hashes is right depends on it.
  */
@@ -178,16 +213,9 @@ unrdf_tlog_proof_parse(const char *text, size_t len, UnrdfTlogProof *p)
 	}
 	if (!begins_with(&line, "index ") || !read_decimal(line.start + 6, line.len - 6, &p->index))
 		return -1;
-	p->n = 0;
-	for (;;)
-	{
-		if (!read_line(&next, end, &line))
-			return -1;
-		if (line.len == 0)
-			break;
-		if (p->n == 64 || !read_hash(&line, p->hashes[p->n++]))
-			return -1;
-	}
+	p->n = read_hashes(&next, end, p->hashes, 64);
+	if (p->n < 0)
+		return -1;
 	p->checkpoint = next;
 	p->checkpoint_len = end - next;
 	return 0;
@@ -197,8 +225,6 @@ unrdf_tlog_proof_parse(const char *text, size_t len, UnrdfTlogProof *p)
 void
 unrdf_tlog_proof_format(const UnrdfTlogProof *p, UnrdfCanon *out)
 {
-	int i;
-
 	unrdf_canon_raw(out, PROOF_HEADER, sizeof(PROOF_HEADER) - 1);
 	if (p->extra)
 	{
@@ -208,11 +234,37 @@ unrdf_tlog_proof_format(const UnrdfTlogProof *p, UnrdfCanon *out)
 	unrdf_canon_raw(out, "\nindex ", 7);
 	append_decimal(out, p->index);
 	unrdf_canon_raw(out, "\n", 1);
-	for (i = 0; i < p->n; i++)
-	{
-		append_hash(out, p->hashes[i]);
-		unrdf_canon_raw(out, "\n", 1);
-	}
-	unrdf_canon_raw(out, "\n", 1);
+	append_hashes(out, (const uint8_t(*)[UNRDF_HASH_LEN]) p->hashes, p->n);
 	unrdf_canon_raw(out, p->checkpoint, p->checkpoint_len);
+}
+
+/*
+ * Parses the body of an add-checkpoint request.  Returns 0, or -1 for what is none; the checkpoint in it
+ * is not looked at.
+ */
+int
+unrdf_witness_request_parse(const char *text, size_t len, UnrdfWitnessRequest *r)
+{
+	const char *next = text;
+	const char *end = text + len;
+	Line line;
+
+	if (!read_line(&next, end, &line) || !begins_with(&line, "old ") ||
+		!read_decimal(line.start + 4, line.len - 4, &r->old_size))
+		return -1;
+	r->n = read_hashes(&next, end, r->proof, WITNESS_HASHES_MAX);
+	r->checkpoint = next;
+	r->checkpoint_len = end - next;
+	return r->n < 0 ? -1 : 0;
+}
+
+/* Appends a request as unrdf_witness_request_parse reads it. */
+void
+unrdf_witness_request_format(const UnrdfWitnessRequest *r, UnrdfCanon *out)
+{
+	unrdf_canon_raw(out, "old ", 4);
+	append_decimal(out, r->old_size);
+	unrdf_canon_raw(out, "\n", 1);
+	append_hashes(out, (const uint8_t(*)[UNRDF_HASH_LEN]) r->proof, r->n);
+	unrdf_canon_raw(out, r->checkpoint, r->checkpoint_len);
 }

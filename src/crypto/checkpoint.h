@@ -1,7 +1,7 @@
 /*
  * checkpoint.h
- *	  Texts of a transparency log: the body of a checkpoint (C2SP tlog-checkpoint) and the proof that
- *	  an entry is in the log (C2SP tlog-proof).
+ *	  Texts of a transparency log: the body of a checkpoint (C2SP tlog-checkpoint), the proof that an
+ *	  entry is in the log (C2SP tlog-proof), and the request to a witness (C2SP tlog-witness).
  *
  * Pure code: no PostgreSQL header, no allocation.  What is parsed points into the caller's text.
  */
@@ -34,10 +34,22 @@ typedef struct UnrdfTlogProof
 	size_t checkpoint_len;
 } UnrdfTlogProof;
 
+/* A request to a witness (C2SP tlog-witness, add-checkpoint). */
+typedef struct UnrdfWitnessRequest
+{
+	uint64_t old_size;
+	int n;
+	uint8_t proof[64][UNRDF_HASH_LEN];
+	const char *checkpoint; /* a signed note */
+	size_t checkpoint_len;
+} UnrdfWitnessRequest;
+
 extern bool unrdf_origin_is_good(const char *origin, size_t len);
 extern int unrdf_checkpoint_parse(const char *text, size_t len, UnrdfCheckpoint *c);
 extern void unrdf_checkpoint_format(const UnrdfCheckpoint *c, UnrdfCanon *out);
 extern int unrdf_tlog_proof_parse(const char *text, size_t len, UnrdfTlogProof *p);
 extern void unrdf_tlog_proof_format(const UnrdfTlogProof *p, UnrdfCanon *out);
+extern int unrdf_witness_request_parse(const char *text, size_t len, UnrdfWitnessRequest *r);
+extern void unrdf_witness_request_format(const UnrdfWitnessRequest *r, UnrdfCanon *out);
 
 #endif /* UNRDF_CHECKPOINT_H */

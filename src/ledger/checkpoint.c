@@ -15,13 +15,27 @@
 #include "ledger/proof.h"
 #include "ledger/receipt.h"
 
-#define COLUMNS "SELECT size, root, published_at, signatures FROM unrdf.checkpoint"
+#define COLUMNS                                                                                                          \
+	"SELECT size, root, published_at, signatures, coalesce((SELECT pg_catalog.string_agg(c.line, '' ORDER BY c.key)"     \
+	" FROM unrdf.cosignature AS c WHERE c.log OPERATOR(pg_catalog.=) p.log AND c.origin OPERATOR(pg_catalog.=) p.origin" \
+	" AND c.size OPERATOR(pg_catalog.=) p.size), '') FROM unrdf.checkpoint AS p"
 #define OF_ORIGIN " WHERE log OPERATOR(pg_catalog.=) $1 AND origin OPERATOR(pg_catalog.=) $2"
 
 static UnrdfPlan find_newest = {
 	COLUMNS OF_ORIGIN " ORDER BY size DESC LIMIT 1", 2, {INT4OID, TEXTOID}};
 static UnrdfPlan find_size = {
 	COLUMNS OF_ORIGIN " AND size OPERATOR(pg_catalog.=) $3", 3, {INT4OID, TEXTOID, INT8OID}};
+
+/* A text of the last query's row, in the caller's memory. */
+static char *
+result_text(int column)
+{
+	bool isnull;
+	char *value = TextDatumGetCString(UnrdfResult(0, column, &isnull));
+	char *copy = SPI_palloc(strlen(value) + 1);
+
+	return strcpy(copy, value);
+}
 
 /*
  * UnrdfCheckpointFind reads a log's newest checkpoint, or the one of *size, as the active snapshot sees it; false where there
@@ -43,14 +57,13 @@ UnrdfCheckpointFind(int32 log, const char *origin, const int64 *size, UnrdfPubli
 	if (found)
 	{
 		bytea *root = DatumGetByteaPP(UnrdfResult(0, 1, &isnull));
-		char *signatures = TextDatumGetCString(UnrdfResult(0, 3, &isnull));
 
 		p->checkpoint.size = (uint64) DatumGetInt64(UnrdfResult(0, 0, &isnull));
 		if (VARSIZE_ANY_EXHDR(root) == UNRDF_HASH_LEN)
 			memcpy(p->checkpoint.root, VARDATA_ANY(root), UNRDF_HASH_LEN);
 		p->published_at = DatumGetTimestampTz(UnrdfResult(0, 2, &isnull));
-		p->signatures = SPI_palloc(strlen(signatures) + 1);
-		strcpy(p->signatures, signatures);
+		p->signatures = result_text(3);
+		p->cosignatures = result_text(4);
 	}
 	SPI_finish();
 	return found;
@@ -69,6 +82,7 @@ UnrdfCheckpointText(const UnrdfPublished *p, StringInfo out)
 	appendBinaryStringInfo(out, body, c.len);
 	appendStringInfoChar(out, '\n');
 	appendStringInfoString(out, p->signatures);
+	appendStringInfoString(out, p->cosignatures);
 }
 
 static void

@@ -14,7 +14,8 @@ typedef struct UnrdfPublished
 {
 	UnrdfCheckpoint checkpoint; /* its origin is the caller's */
 	TimestampTz published_at;
-	char *signatures; /* lines, palloc'd; empty: not signed */
+	char *signatures;   /* lines, palloc'd; empty: not signed */
+	char *cosignatures; /* of witnesses, likewise */
 } UnrdfPublished;
 
 extern bool UnrdfCheckpointFind(int32 log, const char *origin, const int64 *size,

@@ -21,11 +21,13 @@
 #include "ledger/keys.h"
 #include "ledger/log.h"
 #include "ledger/receipt.h"
+#include "ledger/tiles.h"
 
 PG_FUNCTION_INFO_V1(unrdf_add_log_key);
 PG_FUNCTION_INFO_V1(unrdf_checkpoint);
 PG_FUNCTION_INFO_V1(unrdf_draw_origin);
 PG_FUNCTION_INFO_V1(unrdf_export_receipt);
+PG_FUNCTION_INFO_V1(unrdf_export_tiles);
 PG_FUNCTION_INFO_V1(unrdf_log_state);
 PG_FUNCTION_INFO_V1(unrdf_publish_checkpoint);
 PG_FUNCTION_INFO_V1(unrdf_verify_checkpoint);
@@ -69,6 +71,13 @@ unrdf_export_receipt(PG_FUNCTION_ARGS)
 	if (!UnrdfExport(PG_GETARG_INT64(0), &text))
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(text.data, text.len));
+}
+
+/* unrdf.export_tiles(directory): UnrdfTilesExport. */
+Datum
+unrdf_export_tiles(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(UnrdfTilesExport(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }
 
 /* unrdf.verify_checkpoint(checkpoint, key): false for whatever is malformed. */

@@ -20,6 +20,7 @@
 
 PG_FUNCTION_INFO_V1(unrdf_canonical_json);
 PG_FUNCTION_INFO_V1(unrdf_canonical_receipt);
+PG_FUNCTION_INFO_V1(unrdf_erase);
 PG_FUNCTION_INFO_V1(unrdf_integrate);
 PG_FUNCTION_INFO_V1(unrdf_leaf_index);
 PG_FUNCTION_INFO_V1(unrdf_log_size);
@@ -63,6 +64,13 @@ unrdf_record(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(UnrdfRecord(kind, PG_GETARG_TEXT_PP(1),
 								PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2),
 								PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3)));
+}
+
+/* unrdf.erase(receipt, reason): UnrdfErase. */
+Datum
+unrdf_erase(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(UnrdfErase(PG_GETARG_INT64(0), text_to_cstring(PG_GETARG_TEXT_PP(1))));
 }
 
 /* unrdf.canonical_receipt(receipt): null where there is none. */
@@ -121,7 +129,7 @@ unrdf_log_size(PG_FUNCTION_ARGS)
 Datum
 unrdf_verify(PG_FUNCTION_ARGS)
 {
-	static const char *const verdicts[] = {"ok", "pending", "missing", "bad"};
+	static const char *const verdicts[] = {"ok", "erased", "pending", "missing", "bad"};
 	const char *reason;
 	UnrdfVerdict verdict = UnrdfVerify(PG_GETARG_INT64(0), &reason);
 	Datum values[2] = {0};

@@ -16,6 +16,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -284,7 +285,9 @@ publish_head(const UnrdfLogHead *head)
 	UnrdfPublished last;
 	bool found = UnrdfCheckpointFind(UNRDF_RECEIPTS_LOG, origin, NULL, &last);
 
-	if (!is_ours(origin))
+	if (GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_SQL_ASCII)
+		reason = "signed notes are UTF-8, and this database's encoding is another";
+	else if (!is_ours(origin))
 		reason = psprintf("log \"%s\" is another database's, of which this is a copy; "
 						  "unrdf.new_origin() is the way on",
 						  origin);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/relscan.h"
 #include "access/skey.h"
@@ -190,6 +191,7 @@ UnrdfReceiptRead(TupleTableSlot *slot, UnrdfReceipt *r)
 	r->subject = NULL;
 	if (!isnull[RECEIPT_SUBJECT])
 		r->subject = read_text(v[RECEIPT_SUBJECT], &r->subject_len);
+	r->erased = toast_raw_datum_size(v[RECEIPT_SALT]) == VARHDRSZ;
 	read_bytes(v[RECEIPT_SALT], r->salt, UNRDF_SALT_LEN);
 	read_bytes(v[RECEIPT_PAYLOAD_HASH], r->payload_hash, UNRDF_HASH_LEN);
 	r->has_result = !isnull[RECEIPT_RESULT_HASH];

@@ -51,6 +51,7 @@ typedef struct UnrdfReceipt
 	int actor_len;
 	const char *subject; /* NULL: "job/" and the id */
 	int subject_len;
+	bool erased; /* payload, result and salt are gone; set by reading */
 	uint8 salt[UNRDF_SALT_LEN];
 	uint8 payload_hash[UNRDF_HASH_LEN];
 	bool has_result;

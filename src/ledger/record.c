@@ -14,6 +14,8 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/snapmgr.h"
 
 #include "base/clock.h"
@@ -29,10 +31,27 @@
 #define MAX_SUBJECT 1024
 #define MAX_OPERATION 1024
 
+/* what unrdf.erase() writes, and nobody else */
+#define ERASE "erase"
+#define RECEIPT_SUBJECT_PREFIX "receipt/"
+
 static UnrdfPlan newest = {
 	"SELECT id, revision FROM unrdf.receipt WHERE subject OPERATOR(pg_catalog.=) $1 ORDER BY revision DESC LIMIT 1",
 	1,
 	{TEXTOID}};
+
+static UnrdfPlan erase_receipt = {
+	"UPDATE unrdf.receipt SET salt = '', payload = NULL, result = NULL"
+	" WHERE id OPERATOR(pg_catalog.=) $1 AND pg_catalog.octet_length(salt) OPERATOR(pg_catalog.>) 0",
+	1,
+	{INT8OID}};
+static UnrdfPlan erase_job = {
+	"UPDATE unrdf.job SET args = '{}' WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
+static UnrdfPlan erase_attempts = {
+	"UPDATE unrdf.attempt SET message = 'erased', detail = NULL, hint = NULL, context = NULL"
+	" WHERE job OPERATOR(pg_catalog.=) $1",
+	1,
+	{INT8OID}};
 
 static void
 wake(uint64 arg)
@@ -94,26 +113,33 @@ check_limits(text *subject, Jsonb *payload, text *operation)
 								  unrdf_max_args_size)));
 }
 
-/*
- * UnrdfRecord writes a receipt about a subject in the current transaction and returns its id. payload may be NULL;
- * operation NULL means the kind's name. Raises 22023 and 54000 for what is too large, 22003 for numbers that canonical
- * JSON cannot carry.
- */
-int64
-UnrdfRecord(UnrdfKind kind, text *subject, Jsonb *payload, text *operation)
+/* Raises 22023 where a name is kept for unrdf.erase(): verification believes what its receipts say. */
+static void
+check_reserved(text *subject, text *operation)
+{
+	int prefix = strlen(RECEIPT_SUBJECT_PREFIX);
+
+	if ((VARSIZE_ANY_EXHDR(subject) >= prefix &&
+		 memcmp(VARDATA_ANY(subject), RECEIPT_SUBJECT_PREFIX, prefix) == 0) ||
+		(operation && VARSIZE_ANY_EXHDR(operation) == strlen(ERASE) &&
+		 memcmp(VARDATA_ANY(operation), ERASE, strlen(ERASE)) == 0))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("subjects that begin with \"" RECEIPT_SUBJECT_PREFIX
+							   "\" and operation \"" ERASE "\" are kept for unrdf.erase()")));
+}
+
+/* Writes a receipt about a subject whose bucket is locked. */
+static int64
+write_receipt(UnrdfKind kind, text *subject, Jsonb *payload, text *operation)
 {
 	UnrdfReceipt r = {0};
 	UnrdfReceiptWriter *writer;
 	StringInfoData scratch;
 
-	UnrdfRequirePreload();
-	PreventCommandIfReadOnly("unrdf.record()");
-	check_limits(subject, payload, operation);
 	initStringInfo(&scratch);
 	r.epoch = UnrdfCurrentEpoch();
 	r.subject = VARDATA_ANY(subject);
 	r.subject_len = VARSIZE_ANY_EXHDR(subject);
-	UnrdfLock(UNRDF_LOCK_SUBJECT, UnrdfLockBucket(r.subject, r.subject_len, 0));
 	link_to_previous(&r, subject, &scratch);
 	r.id = nextval_internal(UnrdfRelid(UNRDF_OPERATION_ID), false);
 	r.kind = kind;
@@ -134,4 +160,78 @@ UnrdfRecord(UnrdfKind kind, text *subject, Jsonb *payload, text *operation)
 	pfree(scratch.data);
 	UnrdfWakeIntegrator();
 	return r.id;
+}
+
+static void
+lock_subject(text *subject)
+{
+	UnrdfLock(UNRDF_LOCK_SUBJECT,
+			  UnrdfLockBucket(VARDATA_ANY(subject), VARSIZE_ANY_EXHDR(subject), 0));
+}
+
+/*
+ * UnrdfRecord writes a receipt about a subject in the current transaction and returns its id. payload may be NULL;
+ * operation NULL means the kind's name. Raises 22023 and 54000 for what is too large or reserved, 22003 for numbers that
+ * canonical JSON cannot carry.
+ */
+int64
+UnrdfRecord(UnrdfKind kind, text *subject, Jsonb *payload, text *operation)
+{
+	UnrdfRequirePreload();
+	PreventCommandIfReadOnly("unrdf.record()");
+	check_limits(subject, payload, operation);
+	check_reserved(subject, operation);
+	/* as before the receipt's own lock: who waits for the epoch holds nothing */
+	(void) UnrdfCurrentEpoch();
+	lock_subject(subject);
+	return write_receipt(kind, subject, payload, operation);
+}
+
+/* Takes payload, result, arguments and what failed attempts said out of their rows. False where there is no receipt, or no more. */
+static bool
+take_out(int64 receipt)
+{
+	Datum value = Int64GetDatum(receipt);
+	bool found;
+
+	SPI_connect();
+	found = UnrdfExecute(&erase_receipt, &value, NULL, false) == 1;
+	if (found)
+	{
+		UnrdfExecute(&erase_job, &value, NULL, false);
+		UnrdfExecute(&erase_attempts, &value, NULL, false);
+	}
+	SPI_finish();
+	return found;
+}
+
+/*
+ * UnrdfErase takes out what a receipt has only the hashes of, and the salt without which nobody can guess it from them, and
+ * writes a receipt that says so; returns its id. Receipt, chain and proofs stay as they are. Raises 22023 without a reason,
+ * 42704 where there is no receipt, or where it was erased before.
+ */
+int64
+UnrdfErase(int64 receipt, const char *reason)
+{
+	text *subject = cstring_to_text(psprintf(RECEIPT_SUBJECT_PREFIX INT64_FORMAT, receipt));
+	StringInfoData json;
+
+	UnrdfRequirePreload();
+	PreventCommandIfReadOnly("unrdf.erase()");
+	if (*reason == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("an erasure needs a reason")));
+	(void) UnrdfCurrentEpoch();
+	lock_subject(subject);
+	if (!take_out(receipt))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("there is nothing to erase of receipt " INT64_FORMAT, receipt),
+						errdetail("There is no such receipt, or it was erased.")));
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"reason\": ");
+	escape_json(&json, reason);
+	appendStringInfoChar(&json, '}');
+	return write_receipt(UNRDF_DELETE, subject,
+						 DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data))),
+						 cstring_to_text(ERASE));
 }

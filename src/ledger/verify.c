@@ -184,6 +184,46 @@ check_link(UnrdfChecker *c, const UnrdfReceipt *r)
 	return NULL;
 }
 
+/*
+ * Finds the receipt that says that r's payload was erased. Only unrdf.erase() writes receipts of this subject; that it is not
+ * forged itself is seen when it is verified.
+ */
+static const char *
+find_erasure(UnrdfChecker *c, const UnrdfReceipt *r)
+{
+	UnrdfReceipt erasure;
+
+	if (r->payload || r->result)
+		return "salt was erased, and payload or result was not";
+	UnrdfLookupKey(&c->subjects, 1, BTEqualStrategyNumber, F_TEXTEQ,
+				   PointerGetDatum(cstring_to_text(psprintf("receipt/" INT64_FORMAT, r->id))));
+	UnrdfLookupKey(&c->subjects, 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(1));
+	UnrdfLookupStart(&c->subjects);
+	if (!UnrdfLookupNext(&c->subjects, ForwardScanDirection) ||
+		read_receipt(c->subjects.slot, &erasure) != NULL || erasure.kind != UNRDF_DELETE ||
+		erasure.operation_len != strlen("erase") ||
+		memcmp(erasure.operation, "erase", erasure.operation_len) != 0)
+		return "payload was erased, and no receipt says so";
+	c->erasure = erasure.id;
+	return NULL;
+}
+
+/* Checks a receipt whose payload is gone: its leaf and its link still have to be right. */
+static const char *
+check_erased(UnrdfChecker *c)
+{
+	UnrdfReceipt *r = &c->receipt;
+	const char *reason = find_erasure(c, r);
+	Hashes h;
+
+	if (reason == NULL)
+		reason = recompute(c, r, NULL, true, &h);
+	if (reason)
+		return reason;
+	memcpy(c->leaf, h.leaf, UNRDF_HASH_LEN);
+	return check_link(c, r);
+}
+
 /* Checks everything about the receipt in the look-up's slot that the log is not needed for. */
 static const char *
 check_row(UnrdfChecker *c)
@@ -194,6 +234,8 @@ check_row(UnrdfChecker *c)
 	Hashes h;
 
 	reason = read_receipt(c->receipts.rows.slot, r);
+	if (reason == NULL && r->erased)
+		return check_erased(c);
 	if (reason == NULL)
 		reason = find_payload(c, r, &payload);
 	if (reason == NULL && r->has_result != (r->result != NULL))
@@ -223,6 +265,7 @@ UnrdfCheckReceipt(UnrdfChecker *c, int64 id)
 	const char *reason;
 
 	MemoryContextReset(c->context);
+	c->erasure = 0;
 	if (!UnrdfIdLookupFind(&c->receipts, id))
 		return UnrdfReceiptMissing;
 	old = MemoryContextSwitchTo(c->context);
@@ -295,15 +338,39 @@ check_inclusion(const UnrdfReceipt *r, const uint8 *leaf, const char **reason)
 	return *reason ? UNRDF_VERDICT_BAD : UNRDF_VERDICT_OK;
 }
 
+/* Says by which leaf a receipt was erased, whose own verification has to succeed. */
+static UnrdfVerdict
+check_erasure(int64 erasure, const char **reason)
+{
+	UnrdfReceipt r;
+	const char *why;
+	uint64 index;
+	uint8 leaf[UNRDF_HASH_LEN];
+	UnrdfVerdict verdict = UnrdfVerify(erasure, &why);
+
+	if (verdict == UNRDF_VERDICT_PENDING)
+		*reason = "the erasure is not integrated yet";
+	else if (verdict != UNRDF_VERDICT_OK && verdict != UNRDF_VERDICT_ERASED)
+	{
+		*reason = "the receipt of the erasure does not verify";
+		return UNRDF_VERDICT_BAD;
+	}
+	else if (UnrdfReceiptFetch(erasure, &r) &&
+			 UnrdfLeafFind(UNRDF_RECEIPTS_LOG, erasure, r.xid, &index, leaf))
+		*reason = psprintf("erased by leaf " UINT64_FORMAT, index);
+	return UNRDF_VERDICT_ERASED;
+}
+
 /*
  * UnrdfVerify recomputes everything about one receipt from the rows that the active snapshot sees.
- * *reason is a constant that says which check failed; NULL with UNRDF_VERDICT_OK.
+ * *reason says which check failed, or what erased it; NULL with UNRDF_VERDICT_OK.
  */
 UnrdfVerdict
 UnrdfVerify(int64 receipt, const char **reason)
 {
 	UnrdfChecker c;
 	UnrdfVerdict verdict = UNRDF_VERDICT_BAD;
+	int64 erasure;
 
 	UnrdfCheckerBegin(&c);
 	*reason = UnrdfCheckReceipt(&c, receipt);
@@ -311,6 +378,7 @@ UnrdfVerify(int64 receipt, const char **reason)
 		verdict = UNRDF_VERDICT_MISSING;
 	else if (*reason == NULL)
 		verdict = check_inclusion(&c.receipt, c.leaf, reason);
+	erasure = c.erasure;
 	UnrdfCheckerEnd(&c);
-	return verdict;
+	return verdict == UNRDF_VERDICT_OK && erasure != 0 ? check_erasure(erasure, reason) : verdict;
 }

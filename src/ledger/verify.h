@@ -13,6 +13,7 @@
 typedef enum UnrdfVerdict
 {
 	UNRDF_VERDICT_OK,
+	UNRDF_VERDICT_ERASED,
 	UNRDF_VERDICT_PENDING,
 	UNRDF_VERDICT_MISSING,
 	UNRDF_VERDICT_BAD
@@ -26,7 +27,8 @@ typedef struct UnrdfChecker
 	UnrdfIdLookup jobs;
 	UnrdfLookup subjects;
 	StringInfoData scratch;
-	UnrdfReceipt receipt;       /* the one checked last, as far as it could be read */
+	int64 erasure;        /* the receipt of what erased the one checked last; 0: nothing did */
+	UnrdfReceipt receipt; /* the one checked last, as far as it could be read */
 	uint8 leaf[UNRDF_HASH_LEN]; /* its leaf hash, recomputed, unless there was a reason */
 } UnrdfChecker;
 

@@ -13,9 +13,12 @@
 #include "crypto/base64.h"
 #include "crypto/note.h"
 
-/* Why the checkpoint is not one to believe, or NULL. */
-static const char *
-check_checkpoint(const char *text, size_t len, const UnrdfPolicy *policy, UnrdfEvidence *e)
+/*
+ * Checks a checkpoint by a policy and fills in e->checkpoint and e->witnesses.  Returns why it is not one
+ * to believe, or NULL.
+ */
+const char *
+unrdf_evidence_checkpoint(const char *text, size_t len, const UnrdfPolicy *policy, UnrdfEvidence *e)
 {
 	const UnrdfNoteKey *log;
 	UnrdfNote note;
@@ -68,7 +71,7 @@ check(const char *text, size_t len, const UnrdfPolicy *policy, UnrdfEvidence *e)
 	if (unrdf_tlog_proof_parse(text, len, &proof) != 0)
 		return "not an exported receipt";
 	e->index = proof.index;
-	failure = check_checkpoint(proof.checkpoint, proof.checkpoint_len, policy, e);
+	failure = unrdf_evidence_checkpoint(proof.checkpoint, proof.checkpoint_len, policy, e);
 	if (failure)
 		return failure;
 	if (!read_receipt(&proof, e))

@@ -21,6 +21,8 @@ typedef struct UnrdfEvidence
 	size_t receipt_len;
 } UnrdfEvidence;
 
+extern const char *unrdf_evidence_checkpoint(const char *text, size_t len,
+											 const UnrdfPolicy *policy, UnrdfEvidence *e);
 extern bool unrdf_evidence_check(const char *text, size_t len, const UnrdfPolicy *policy,
 								 UnrdfEvidence *e);
 extern void unrdf_evidence_free(UnrdfEvidence *e);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "verifier/evidence.h"
+#include "verifier/tiles.h"
 
 #define MOST_BYTES ((size_t) 1 << 30)
 
@@ -20,10 +21,13 @@ static const char USAGE[] =
 	"unrdf-verify checks receipts of unrdf without a database.\n"
 	"\n"
 	"Usage: unrdf-verify (--key KEY | --policy FILE) [--json] [FILE]...\n"
+	"       unrdf-verify (--key KEY | --policy FILE) --tiles DIRECTORY OLD NEW\n"
 	"\n"
 	"  --key KEY      the log's verifier key, <name>+<id>+<base64>; several sign for each other\n"
 	"  --policy FILE  logs, witnesses and quorum (c2sp.org/tlog-policy)\n"
 	"  --json         one JSON object per receipt, a line each\n"
+	"  --tiles DIR    check that checkpoint OLD is a prefix of checkpoint NEW, whose tiles are\n"
+	"                 in DIR (c2sp.org/tlog-tiles)\n"
 	"\n"
 	"A FILE holds what unrdf.export_receipt() returned, once or many times; - and none are\n"
 	"standard input. Exit code 0: all verify; 1: one does not; 2: it could not be tried.\n";
@@ -204,17 +208,57 @@ check_file(const char *name, const UnrdfPolicy *policy, bool json)
 	return all;
 }
 
+/* Reads a checkpoint from a file and checks its signatures. */
+static const char *
+read_checkpoint(const char *name, const UnrdfPolicy *policy, Text *t, UnrdfEvidence *e)
+{
+	read_named(name, t);
+	return unrdf_evidence_checkpoint(t->bytes, trimmed(t->bytes, t->len), policy, e);
+}
+
+/* Checks a pair of checkpoints. Returns whether they are consistent. */
+static bool
+check_pair(const char *directory, char **names, const UnrdfPolicy *policy)
+{
+	Text texts[2];
+	UnrdfEvidence e[2];
+	const char *failure = NULL;
+	const char *about = names[1];
+	int i;
+
+	for (i = 0; i < 2; i++)
+	{
+		const char *reason = read_checkpoint(names[i], policy, &texts[i], &e[i]);
+
+		if (reason && failure == NULL)
+		{
+			failure = reason;
+			about = names[i];
+		}
+	}
+	if (failure == NULL)
+		failure = unrdf_tiles_consistent(directory, &e[0].checkpoint, &e[1].checkpoint);
+	if (failure)
+		printf("%s: NOT VERIFIED: %s\n", about, failure);
+	else
+		printf("consistent: %" PRIu64 " leaves are a prefix of %" PRIu64 "\n", e[0].checkpoint.size,
+			   e[1].checkpoint.size);
+	for (i = 0; i < 2; i++)
+		free(texts[i].bytes);
+	return failure == NULL;
+}
+
 int
 main(int argc, char **argv)
 {
-	static const struct option options[] = {{"key", required_argument, NULL, 'k'},
-											{"policy", required_argument, NULL, 'p'},
-											{"json", no_argument, NULL, 'j'},
-											{"help", no_argument, NULL, 'h'},
-											{NULL, 0, NULL, 0}};
+	static const struct option options[] = {
+		{"key", required_argument, NULL, 'k'}, {"policy", required_argument, NULL, 'p'},
+		{"json", no_argument, NULL, 'j'},      {"tiles", required_argument, NULL, 't'},
+		{"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0}};
 	static UnrdfPolicy policy;
 	Text rules = {NULL, 0};
 	const char *policy_file = NULL;
+	const char *tiles = NULL;
 	bool json = false;
 	bool all = true;
 	int line;
@@ -232,6 +276,8 @@ main(int argc, char **argv)
 			policy_file = optarg;
 		else if (c == 'j')
 			json = true;
+		else if (c == 't' && tiles == NULL)
+			tiles = optarg;
 		else
 		{
 			fputs(USAGE, c == 'h' ? stdout : stderr);
@@ -250,7 +296,14 @@ main(int argc, char **argv)
 				line);
 		return 2;
 	}
-	if (optind == argc)
+	if (tiles)
+	{
+		if (argc - optind != 2 || json)
+			die("usage", "--tiles takes two checkpoints");
+		all = check_pair(tiles, argv + optind, &policy);
+		optind = argc;
+	}
+	else if (optind == argc)
 		all = check_file("-", &policy, json);
 	for (; optind < argc; optind++)
 		all &= check_file(argv[optind], &policy, json);

@@ -173,6 +173,21 @@ UnrdfCancelJob(int64 id)
 	return true;
 }
 
+/* Raises 55000 where a job's arguments were erased. */
+static void
+check_not_erased(int64 id)
+{
+	UnrdfReceipt r;
+	bool erased;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	erased = UnrdfReceiptFetch(id, &r) && r.erased;
+	PopActiveSnapshot();
+	if (erased)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the arguments of job " INT64_FORMAT " were erased", id)));
+}
+
 /* UnrdfReviveJob enqueues a dead or cancelled job anew; raises 55000 for any other, 23505 for one revived before. */
 int64
 UnrdfReviveJob(int64 id)
@@ -187,6 +202,7 @@ UnrdfReviveJob(int64 id)
 	if (outcome != UNRDF_DEAD && outcome != UNRDF_CANCELLED)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("job " INT64_FORMAT " is neither dead nor cancelled", id)));
+	check_not_erased(id);
 	request.job.retry_of = id;
 	request.job.run_at = 0;
 	revived = UnrdfEnqueueOne(&request);

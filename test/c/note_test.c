@@ -381,9 +381,51 @@ test_proof_texts(void)
 	ok(unrdf_tlog_proof_parse(text, strlen(text), &p) == -1, "but not 65");
 }
 
+static void
+test_witness_requests(void)
+{
+	static const char good[] = "old 20852014\n"
+							   "PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n"
+							   "jrJZDmY8Y7SyJE0MWLpLozkIVMSMZcD5kvuKxPC3swk=\n"
+							   "\n" CHECKPOINT_TEXT "\n" PETER_LINE;
+	static const char *const bad[] = {"",
+									  "old",
+									  "old \n\n",
+									  "old 1",
+									  "old 1\n",
+									  "old 01\n\n",
+									  "old -1\n\n",
+									  "new 1\n\n",
+									  "old 9223372036854775808\n\n",
+									  "old 1\nPlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n",
+									  "old 1\nPlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpka==\n\n"};
+	UnrdfWitnessRequest r;
+	char text[8000];
+	UnrdfCanon out = {text, sizeof(text), 0};
+	int i;
+
+	ok(unrdf_witness_request_parse(good, strlen(good), &r) == 0 && r.old_size == 20852014 &&
+		   r.n == 2 && memcmp(r.checkpoint, "example.com", 11) == 0,
+	   "a request to a witness");
+	unrdf_witness_request_format(&r, &out);
+	ok(out.len == strlen(good) && memcmp(text, good, out.len) == 0, "and back");
+	for (i = 0; i < LENGTH(bad); i++)
+		ok(unrdf_witness_request_parse(bad[i], strlen(bad[i]), &r) == -1,
+		   "what is no request is refused");
+	strcpy(text, "old 0\n");
+	for (i = 0; i < 63; i++)
+		strcat(text, "PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n");
+	strcat(text, "\n");
+	ok(unrdf_witness_request_parse(text, strlen(text), &r) == 0 && r.n == 63, "63 hashes");
+	text[strlen(text) - 1] = '\0';
+	strcat(text, "PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n\n");
+	ok(unrdf_witness_request_parse(text, strlen(text), &r) == -1, "but not 64");
+}
+
 void
 test_note(void)
 {
+	test_witness_requests();
 	test_base64();
 	test_ed25519();
 	test_keys();

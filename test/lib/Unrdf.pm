@@ -98,6 +98,7 @@ sub reading_calls
 		  '(SELECT unrdf.verify_consistency(p.old_tree_size, p.old_root, p.tree_size, p.root, p.proof) FROM unrdf.consistency_proof(1, 1) AS p)',
 		verify_inclusion =>
 		  '(SELECT unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root) FROM unrdf.inclusion_proof(:ended) AS p)',
+		witness_request => 'unrdf.witness_request()',
 		verify_progress => '(SELECT count(*) FROM unrdf.verify_progress())');
 }
 
