@@ -146,6 +146,19 @@ UnrdfMyDatabase(void)
 	return mine;
 }
 
+/*
+ * UnrdfPublishingForget makes unknown what was published: of another database in the same entry, or of an extension that was
+ * dropped. Under UnrdfShmem->lock.
+ */
+void
+UnrdfPublishingForget(UnrdfDatabase *db)
+{
+	pg_atomic_write_u64(&db->published, 0);
+	db->publishing = UNRDF_PUBLISHING_UNKNOWN;
+	db->publishing_since = 0;
+	db->publishing_reason[0] = '\0';
+}
+
 /* UnrdfSetLatch sets a latch that may not be there. */
 void
 UnrdfSetLatch(Latch *volatile *latch)

@@ -74,6 +74,7 @@ extern void UnrdfShmemInit(void);
 extern void UnrdfShmemRegister(const char *name, Size size, void **block, UnrdfShmemInitFn init);
 extern void UnrdfRequirePreload(void);
 extern UnrdfDatabase *UnrdfMyDatabase(void);
+extern void UnrdfPublishingForget(UnrdfDatabase *db);
 extern void UnrdfSetLatch(Latch *volatile *latch);
 
 #endif /* UNRDF_SHMEM_H */

@@ -103,6 +103,7 @@ UnrdfIntegratorMain(Datum arg)
 	db->integrator = MyLatch;
 	db->integrator_pid = MyProcPid;
 	db->integrator_since = UnrdfNow();
+	UnrdfPublishingForget(db);
 	LWLockRelease(UnrdfShmem->lock);
 	for (;;)
 	{

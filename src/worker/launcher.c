@@ -131,6 +131,7 @@ entry_of(Oid dboid, bool make)
 		pg_atomic_write_u32(&entry->epoch, 0);
 		pg_atomic_write_u64(&entry->integrated, 0);
 		pg_atomic_write_u64(&entry->dispatched, 0);
+		UnrdfPublishingForget(entry);
 	}
 	LWLockRelease(UnrdfShmem->lock);
 	return entry;

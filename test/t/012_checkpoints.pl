@@ -271,6 +271,13 @@ $node->reload;
 published_again('without a standby');
 
 assert_ledger($node, 'postgres', 'at the end');
+
+# A log that begins anew in the same database has nothing of the old one.
+$node->safe_psql('postgres', 'DROP EXTENSION unrdf; DROP TABLE effect; DROP FUNCTION effect');
+install($node, 'postgres');
+wait_for_workers($node, 'postgres');
+publish('anew');
+is($node->safe_psql('postgres', 'SELECT size, origin <> ' . "'$origin'" . ', publishing FROM unrdf.checkpoint JOIN unrdf.log_status USING (size, origin)'), '1|t|signed', 'a new log, under a name of its own');
 is(index(slurp_file($node->logfile), $secret), -1, 'no private key is in the server log');
 $node->stop;
 
