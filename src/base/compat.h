@@ -14,6 +14,11 @@
 #include "utils/tuplesort.h"
 #include "utils/wait_event.h"
 
+/* 16: what reads values of variable length has a header of its own */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 16: one object_aclcheck() instead of one function per class */
 #if PG_VERSION_NUM >= 160000
 #define unrdf_proc_executable(proc, role) \
