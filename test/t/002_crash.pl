@@ -39,7 +39,7 @@ SELECT unrdf.record('update', 'subject ' || (10 * random())::int, '{"n": 1}');
 SELECT unrdf.enqueue('effect', '{"sleep": 0.05}') AS id \gset
 SELECT :id WHERE unrdf.cancel(:id);
 BEGIN;
-SELECT unrdf.enqueue('effect') AS id \gset
+SELECT unrdf.enqueue('effect', '{"gone": true}') AS id \gset
 \o :gone
 SELECT :id;
 \o
@@ -180,8 +180,8 @@ assert_effects($node, 'postgres', 'at the end');
 is(query_about('SELECT count(*), count(DISTINCT id) FROM listed WHERE id IN (SELECT id FROM unrdf.receipt)', @acknowledged),
 	query_about('SELECT count(*), count(DISTINCT id) FROM listed', @acknowledged),
 	'every acknowledged id has its receipt');
-is(query_about('SELECT count(*) FROM listed WHERE id IN (SELECT id FROM unrdf.job UNION ALL SELECT id FROM unrdf.receipt)', @gone),
-	'0', 'nothing of a transaction that was rolled back is there');
+# by what they were given, not by their ids: a sequence may give an id again after a crash that nothing committed has
+is($node->safe_psql('postgres', q(SELECT count(*) FROM unrdf.job WHERE args ? 'gone')), '0', 'nothing of a transaction that was rolled back is there');
 is( $node->safe_psql('postgres', q(SELECT count(*) FROM unrdf.receipt AS r WHERE r.kind = 1 AND (r.outcome = 2
 		AND NOT EXISTS (SELECT FROM unrdf.attempt AS a WHERE a.job = r.id AND a.sqlstate = '57P02')
 		OR r.outcome = 3 AND r.id IN (SELECT job FROM effect)))),
