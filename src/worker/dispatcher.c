@@ -588,7 +588,10 @@ assign(Dispatcher *d, UnrdfSlot *slot)
 	UnrdfSetLatch(&slot->latch);
 }
 
-/* Returns a suspect that could run now, or NULL. */
+/*
+ * Returns a suspect that could run now, or one that was found out and has to end; NULL where there is none. Before the latter
+ * has its receipt nothing else may run: if that crashed the server, who was found out would be innocent again.
+ */
 static UnrdfEntry *
 ready_suspect(Dispatcher *d)
 {
@@ -596,7 +599,8 @@ ready_suspect(Dispatcher *d)
 	{
 		UnrdfEntry *entry = UnrdfEntryFind(d->lanes, d->suspects[i].job);
 
-		if (entry && entry->suspect && UnrdfEntryIsOpen(entry))
+		if (entry && (entry->suspect || entry->kind == UNRDF_TASK_CRASHED) &&
+			UnrdfEntryIsOpen(entry))
 			return entry;
 	}
 	return NULL;

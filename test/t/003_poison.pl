@@ -189,6 +189,7 @@ $session->quit;
 wait_for($node, 'postgres', "SELECT count(*) = 2 FROM unrdf.receipt WHERE id IN ($two[0], $two[1])");
 push @bad, @two;
 assert_rest('two of them', @bad);
+# more, where the second is run before the first, found out, has its receipt
 is(crashes($position), 4, 'two of them crashed it four times');
 is(record_of($_), '2|1|57P02', "record of $_") for @two;
 
