@@ -11,7 +11,6 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" unrdf.contro
 
 OBJS = $(patsubst %.c,%.o,$(sort $(filter-out src/verifier/%,$(wildcard src/*.c src/*/*.c))))
 SCRIPTS_built = unrdf-verify
-EXTRA_CLEAN = unrdf-verify
 SQL_PARTS = $(sort $(wildcard sql/[0-9][0-9]_*.sql))
 DATA = $(wildcard sql/unrdf--*--*.sql)
 DATA_built = sql/unrdf--$(EXTVERSION).sql
@@ -51,6 +50,11 @@ check-style:
 dist:
 	git archive --format=tar.gz --prefix=unrdf-$(EXTVERSION)/ -o unrdf-$(EXTVERSION).tar.gz HEAD
 
+# The verifier is a program of its own, without the server: it is built where there is none.
+VERIFIER_SOURCES = $(sort $(wildcard src/verifier/*.c src/crypto/*.c))
+unrdf-verify: $(VERIFIER_SOURCES) $(sort $(wildcard src/verifier/*.h src/crypto/*.h)) Makefile
+	$(CC) -std=gnu99 -O2 -Wall -Wextra -Werror -Isrc -o $@ $(VERIFIER_SOURCES) -lcrypto
+
 ifneq ($(wildcard $(PG_CONFIG)),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 endif
@@ -62,11 +66,6 @@ include $(PGXS)
 
 # PGXS keeps no track of headers.
 $(OBJS): $(sort $(wildcard src/*.h src/*/*.h)) Makefile
-
-# The verifier is a program of its own, without the server.
-VERIFIER_SOURCES = $(sort $(wildcard src/verifier/*.c src/crypto/*.c))
-unrdf-verify: $(VERIFIER_SOURCES) $(sort $(wildcard src/verifier/*.h src/crypto/*.h)) Makefile
-	$(CC) -std=gnu99 -O2 -Wall -Wextra -Werror -I$(srcdir)/src -o $@ $(VERIFIER_SOURCES) -lcrypto
 
 $(DATA_built): $(SQL_PARTS) unrdf.control Makefile
 	cat $(SQL_PARTS) > $@

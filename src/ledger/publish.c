@@ -1,10 +1,11 @@
 /*
  * publish.c: signs and stores checkpoints, in the integrator.
  *
- * A published checkpoint is a promise to outsiders, so it is made late: under an origin that is this database's, of a tree that was committed, whose WAL is on disk
- * here and on the synchronous standbys (a failover cannot lose a leaf that somebody holds a proof for), whose root comes out
- * again when it is computed from tiles and leaves, and that has the tree of the last checkpoint as a prefix. Where one of
- * these does not hold nothing is published, jobs go on, and unrdf.log_status and the server's log say why.
+ * A published checkpoint is a promise to outsiders, so it is made late: under an origin that is this database's, of a tree
+ * that was committed, whose WAL is on disk here and on the synchronous standbys (a failover cannot lose a leaf that somebody
+ * holds a proof for), whose root comes out again when it is computed from tiles and leaves, and that has the tree of the last
+ * checkpoint as a prefix. Where one of these does not hold nothing is published, jobs go on, and unrdf.log_status and the
+ * server's log say why.
  *
  * Row, key and signature are written in one transaction, after the last of these checks. Dying before its commit leaves no
  * trace but perhaps a key in the key file that has signed nothing, and signs next time. One publisher at a time:

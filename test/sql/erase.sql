@@ -10,21 +10,15 @@ SELECT unrdf.enqueue('er_greet', '{"name": "Ada"}') AS job, unrdf.enqueue('er_fa
 SELECT unrdf.record('create', 'er/person', '{"name": "Ada"}') AS person \gset
 SELECT unrdf.record('update', 'er/person', '{"name": "Eve"}') AS later \gset
 SELECT unrdf.wait(:job), unrdf.wait(:dead), unrdf.wait(:other);
-CREATE PROCEDURE er.await_integration() LANGUAGE plpgsql AS $$
-BEGIN
-	WHILE EXISTS (SELECT FROM unrdf.receipt WHERE unrdf.leaf_index(id) IS NULL) LOOP
-		PERFORM pg_sleep(0.001);
-		COMMIT;
-	END LOOP;
-END $$;
-CALL er.await_integration();
+-- whoever integrates them, receipts are in the log after this
+SELECT unrdf.integrate() >= 0 AS integrated;
 CREATE TABLE er.before AS SELECT id, unrdf.canonical_receipt(id) AS canonical, (unrdf.inclusion_proof(id)).* FROM unnest(ARRAY[:job, :dead, :other, :person, :later]::bigint[]) AS id;
 
 -- Gone
 SELECT unrdf.erase(:job, 'asked by Ada') AS erasure \gset
 SELECT verdict, reason FROM unrdf.verify(:job) WHERE verdict = 'ok';
 SELECT unrdf.erase(:dead, 'asked by Ada') > 0 AS dead, unrdf.erase(:person, 'asked by Ada') > 0 AS person;
-CALL er.await_integration();
+SELECT unrdf.integrate() >= 0 AS integrated;
 SELECT count(*) FILTER (WHERE r.payload IS NOT NULL OR r.result IS NOT NULL OR r.salt <> '') AS in_receipts, count(*) FROM unrdf.receipt AS r WHERE id IN (:job, :dead, :person);
 SELECT args FROM unrdf.job WHERE id IN (:job, :dead);
 SELECT sqlstate, message, detail, hint, context FROM unrdf.attempt WHERE job = :dead;
@@ -42,7 +36,7 @@ SELECT state, attempts FROM unrdf.jobs WHERE id IN (:job, :dead) ORDER BY id;
 
 -- An erasure can be erased, and stays one
 SELECT unrdf.erase(:erasure, 'it named her') > 0 AS erased;
-CALL er.await_integration();
+SELECT unrdf.integrate() >= 0 AS integrated;
 SELECT verdict, reason LIKE 'erased by leaf %' AS by_a_leaf FROM unnest(ARRAY[:job, :erasure]::bigint[]) AS id, unrdf.verify(id);
 
 -- What is gone without a receipt that says so, and what is not gone
