@@ -15,6 +15,7 @@ my $node = new_node('poison', conf => q(
 unrdf.sweep_interval = '200 ms'
 unrdf.min_executors = 4
 unrdf.max_executors = 4
+max_prepared_transactions = 1
 ));
 $node->start;
 install($node, 'postgres');
@@ -130,6 +131,17 @@ sub running
 	return;
 }
 
+# Waits until the dispatcher looks anew what there is to do.
+sub dispatcher_looks
+{
+	my $activity = "FROM pg_stat_activity WHERE backend_type = 'unrdf dispatcher'";
+	my $last = $node->safe_psql('postgres', "SELECT query_start $activity");
+
+	isnt($last, '', 'there is a dispatcher');
+	wait_for($node, 'postgres', "SELECT query_start <> '$last' $activity");
+	return;
+}
+
 # How often the server has crashed and started again since a position of its log.
 sub crashes
 {
@@ -178,18 +190,28 @@ is(crashes($position), 2, 'it crashed the server twice');
 is(slurp_file($beside), "4\n1\n", 'first beside others, then alone');
 is(record_of($crash), '2|1|57P02', 'and its record says so');
 
-# Two of them
+# Two of them. Who was found out has no receipt until a lock is released that outlasts crashes, a prepared transaction's: the
+# other, which would crash the server again, and make the first innocent again, waits for that.
 $position = log_position($node);
 $session = locking();
 my @two = (enqueue('crash'), enqueue('crash'));
 innocents(2, '{"sleep": 1}');
 innocents(500);
 running(4);
+$node->safe_psql('postgres', "BEGIN; LOCK TABLE unrdf.attempt IN SHARE MODE; PREPARE TRANSACTION 'hold'");
 $session->quit;
+ok( $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_locks AS l JOIN unrdf.stat_workers AS w USING (pid)
+		WHERE l.relation = 'unrdf.attempt'::regclass AND NOT l.granted AND w.kind = 'executor'"),
+	'of two of them one is found out');
+wait_for($node, 'postgres', "SELECT count(*) = 4 FROM unrdf.stat_workers WHERE kind = 'executor' AND state <> 'starting'");
+# twice, as it may be at work already
+dispatcher_looks() for 1 .. 2;
+is($node->safe_psql('postgres', "SELECT count(*) FROM unrdf.stat_workers WHERE job IS NOT NULL"), '0', 'while there are executors, nothing runs before that is on record');
+is(crashes($position), 2, 'and nothing crashes the server');
+$node->safe_psql('postgres', "COMMIT PREPARED 'hold'");
 wait_for($node, 'postgres', "SELECT count(*) = 2 FROM unrdf.receipt WHERE id IN ($two[0], $two[1])");
 push @bad, @two;
 assert_rest('two of them', @bad);
-# more, where the second is run before the first, found out, has its receipt
 is(crashes($position), 4, 'two of them crashed it four times');
 is(record_of($_), '2|1|57P02', "record of $_") for @two;
 
