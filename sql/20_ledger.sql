@@ -77,10 +77,33 @@ CREATE TABLE unrdf.checkpoint (
 	epoch int NOT NULL,
 	published_at timestamptz NOT NULL,
 	signatures text NOT NULL,
+	replicated boolean NOT NULL,
+	stores text NOT NULL,
 	CONSTRAINT checkpoint_pkey PRIMARY KEY (log, origin, size)
 );
 COMMENT ON TABLE unrdf.checkpoint IS 'Every checkpoint that was published (C2SP tlog-checkpoint), kept for ever. unrdf.checkpoint() gives their text.';
 COMMENT ON COLUMN unrdf.checkpoint.signatures IS 'The signature lines of the note, one for each key. Empty: published without a key.';
+COMMENT ON COLUMN unrdf.checkpoint.replicated IS 'Whether there were synchronous standbys, which had its tree on disk before.';
+COMMENT ON COLUMN unrdf.checkpoint.stores IS 'The stores outside the node that had taken it before (unrdf.checkpoint_stores).';
+
+CREATE TABLE unrdf.divergence (
+	log int NOT NULL,
+	origin text NOT NULL,
+	source text NOT NULL,
+	their_size bigint NOT NULL,
+	epoch int NOT NULL,
+	found_at timestamptz NOT NULL,
+	their_root bytea,
+	their_head text,
+	own_size bigint NOT NULL,
+	own_root bytea NOT NULL,
+	CONSTRAINT divergence_pkey PRIMARY KEY (log, origin, source, their_size, epoch)
+);
+COMMENT ON TABLE unrdf.divergence IS 'Evidence: trees that were published under our origin, and are no prefix of the log as it was found. While there is such a tree no checkpoint is published.';
+COMMENT ON COLUMN unrdf.divergence.source IS 'Who had it: one of unrdf.checkpoint_stores, or the table unrdf.checkpoint.';
+COMMENT ON COLUMN unrdf.divergence.epoch IS 'Of the tree that was to be published: one row per server start, not one per try.';
+COMMENT ON COLUMN unrdf.divergence.their_root IS 'Null where a witness names only the size.';
+COMMENT ON COLUMN unrdf.divergence.their_head IS 'The other tree''s checkpoint as it was found.';
 
 CREATE TABLE unrdf.log_key (
 	origin text NOT NULL,

@@ -127,7 +127,7 @@ COMMENT ON FUNCTION unrdf.checkpoint(bigint) IS 'The newest checkpoint of the lo
 
 CREATE FUNCTION unrdf.publish_checkpoint(timeout interval DEFAULT '10 s') RETURNS bigint
 	AS 'MODULE_PATHNAME', 'unrdf_publish_checkpoint' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.publish_checkpoint(interval) IS 'Has the integrator publish a checkpoint of everything integrated so far and returns its size; null after timeout. Raises 55000 where publishing is refused, with the reason.';
+COMMENT ON FUNCTION unrdf.publish_checkpoint(interval) IS 'Has the publisher publish a checkpoint of everything integrated so far and returns its size; null after timeout. Raises 55000 where publishing is refused, with the reason.';
 
 CREATE FUNCTION unrdf.verify_checkpoint(checkpoint text, key text) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'unrdf_verify_checkpoint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

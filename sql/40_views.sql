@@ -8,7 +8,7 @@ COMMENT ON VIEW unrdf.stat_verify IS 'Progress of running verify_all calls in th
 
 CREATE VIEW unrdf.log_status WITH (security_barrier) AS
 	SELECT s.log, s.origin, s.size, s.root, s.published_size, s.published_at, s.publishing, s.reason, s.since FROM unrdf.log_state() AS s;
-COMMENT ON VIEW unrdf.log_status IS 'The log''s newest tree and newest checkpoint. publishing: signed; unsigned (there is no key file); waiting (for synchronous standbys); refused, with the reason; unknown before the integrator has looked; null on a standby.';
+COMMENT ON VIEW unrdf.log_status IS 'The log''s newest tree and newest checkpoint. publishing: signed; unsigned (there is no key file); waiting (for synchronous standbys, or for the store that reason names); refused, with the reason; unknown before the publisher has looked; null on a standby.';
 
 CREATE VIEW unrdf.log_keys WITH (security_barrier) AS
 	SELECT k.key, k.origin, k.first_used_at FROM unrdf.log_key AS k;

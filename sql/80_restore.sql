@@ -33,6 +33,7 @@ SELECT pg_catalog.pg_extension_config_dump('unrdf.receipt', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.integration', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.tile', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.checkpoint', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.divergence', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.log_key', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.witness', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.cosignature', '');

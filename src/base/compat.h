@@ -71,4 +71,11 @@
 	heap_form_minimal_tuple((desc), (values), (nulls))
 #endif
 
+/* 17: sets of what is waited for belong to resource owners */
+#if PG_VERSION_NUM >= 170000
+#define unrdf_create_wait_event_set(n) CreateWaitEventSet(NULL, (n))
+#else
+#define unrdf_create_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, (n))
+#endif
+
 #endif /* UNRDF_COMPAT_H */

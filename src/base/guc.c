@@ -10,6 +10,7 @@
 #include "base/guc.h"
 
 int unrdf_checkpoint_interval = 10000;
+char *unrdf_checkpoint_stores = NULL;
 int unrdf_dispatcher_memory = 65536;
 int unrdf_executor_idle_time = 10000;
 int unrdf_executor_slots = 128;
@@ -20,8 +21,44 @@ int unrdf_max_args_size = 1024;
 int unrdf_max_executors = 16;
 int unrdf_min_executors = 2;
 char *unrdf_node_name = NULL;
+int unrdf_store_timeout = 2000;
 int unrdf_sweep_interval = 1000;
 char *unrdf_witness_name = NULL;
+int unrdf_witness_quorum = 1;
+
+static bool
+begins(const char *text, const char *with)
+{
+	return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* Whether every store is of a kind that there is, and has no password in its address: settings are shown. */
+static bool
+check_stores(char **value, void **extra, GucSource source)
+{
+	char *list = pstrdup(*value);
+	char *rest = NULL;
+
+	for (char *store = strtok_r(list, " ", &rest); store; store = strtok_r(NULL, " ", &rest))
+	{
+		if (!begins(store, "file:/") && !begins(store, "etcd:http://") &&
+			!begins(store, "etcd:https://") && !begins(store, "witness:http://") &&
+			!begins(store, "witness:https://"))
+		{
+			GUC_check_errdetail("\"%s\" is no checkpoint store.", store);
+			GUC_check_errhint("It is file:/directory, etcd:http://host:2379 or "
+							  "witness:https://host/path.");
+			return false;
+		}
+		if (!begins(store, "file:") && strchr(store, '@'))
+		{
+			GUC_check_errdetail("A checkpoint store's address may have no user name.");
+			return false;
+		}
+	}
+	pfree(list);
+	return true;
+}
 
 /* UnrdfGucInit defines the settings; called once, from _PG_init. */
 void
@@ -31,6 +68,12 @@ UnrdfGucInit(void)
 		"unrdf.checkpoint_interval", "Time between two checkpoints of a log that grows.",
 		"One can be asked for at any time by unrdf.publish_checkpoint().",
 		&unrdf_checkpoint_interval, 10000, 10, 86400000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"unrdf.checkpoint_stores",
+		"Where, outside this node, the last checkpoint is kept, to be compared before the next.",
+		"file:/directory, etcd:http://host:2379[,…] or witness:https://host/path, separated by "
+		"spaces. A checkpoint is published when all of them have taken it.",
+		&unrdf_checkpoint_stores, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_stores, NULL, NULL);
 	DefineCustomIntVariable("unrdf.dispatcher_memory",
 							"Memory a dispatcher may use for jobs it knows of.",
 							"Jobs beyond it wait in their table.", &unrdf_dispatcher_memory, 65536,
@@ -66,6 +109,10 @@ UnrdfGucInit(void)
 	DefineCustomStringVariable("unrdf.node_name", "Name of this node in receipts.",
 							   "By default cluster_name, or else the host's name.",
 							   &unrdf_node_name, "", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("unrdf.store_timeout",
+							"Time that a checkpoint store outside may take to answer.",
+							"Publishing waits meanwhile; nothing else does.", &unrdf_store_timeout,
+							2000, 10, 600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"unrdf.sweep_interval", "Time between two looks at every lane.",
 		"Commits wake the dispatcher at once; the sweep finds what came by COMMIT PREPARED.",
@@ -73,5 +120,9 @@ UnrdfGucInit(void)
 	DefineCustomStringVariable(
 		"unrdf.witness_name", "Name under which this server cosigns others' checkpoints.",
 		"Empty: it is no witness.", &unrdf_witness_name, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("unrdf.witness_quorum",
+							"Witnesses that have to cosign before a receipt counts as witnessed.",
+							NULL, &unrdf_witness_quorum, 1, 1, 100, PGC_SIGHUP, 0, NULL, NULL,
+							NULL);
 	MarkGUCPrefixReserved("unrdf");
 }

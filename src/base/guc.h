@@ -4,8 +4,9 @@
 #include "postgres.h"
 
 extern int unrdf_checkpoint_interval; /* ms */
-extern int unrdf_dispatcher_memory;   /* kB */
-extern int unrdf_executor_idle_time;  /* ms */
+extern char *unrdf_checkpoint_stores;
+extern int unrdf_dispatcher_memory;  /* kB */
+extern int unrdf_executor_idle_time; /* ms */
 extern int unrdf_executor_slots;
 extern int unrdf_floor_interval; /* ms */
 extern int unrdf_group_time;     /* us */
@@ -14,8 +15,10 @@ extern int unrdf_max_args_size; /* kB */
 extern int unrdf_max_executors;
 extern int unrdf_min_executors;
 extern char *unrdf_node_name;
+extern int unrdf_store_timeout;  /* ms */
 extern int unrdf_sweep_interval; /* ms */
 extern char *unrdf_witness_name;
+extern int unrdf_witness_quorum;
 
 extern void UnrdfGucInit(void);
 

@@ -13,7 +13,8 @@ typedef enum UnrdfLockClass
 	UNRDF_LOCK_EPOCH,   /* making an epoch's row */
 	UNRDF_LOCK_SUBJECT, /* chains of receipts, in buckets */
 	UNRDF_LOCK_WITNESS, /* logs that this is a witness for, in buckets */
-	UNRDF_LOCK_LOG,     /* integrating and publishing; the key is the log */
+	UNRDF_LOCK_LOG,     /* integrating; the key is the log */
+	UNRDF_LOCK_PUBLISH, /* likewise */
 	UNRDF_LOCK_KEY_FILE /* changing the file of private keys, in all databases */
 } UnrdfLockClass;
 

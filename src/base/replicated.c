@@ -28,6 +28,13 @@ UnrdfWalEnd(void)
 	return lsn;
 }
 
+/* UnrdfHasSynchronousStandbys tells whether synchronous_standby_names asks for any. */
+bool
+UnrdfHasSynchronousStandbys(void)
+{
+	return SyncRepStandbyNames != NULL && *SyncRepStandbyNames != '\0' && max_wal_senders > 0;
+}
+
 /*
  * UnrdfReplicated tells whether the WAL up to lsn is on disk here and on as many synchronous standbys as
  * synchronous_standby_names asks for; where it asks for none, here is enough. Does not wait for standbys.
@@ -41,7 +48,7 @@ UnrdfReplicated(XLogRecPtr lsn)
 	bool reached;
 
 	XLogFlush(lsn);
-	if (SyncRepStandbyNames == NULL || *SyncRepStandbyNames == '\0' || max_wal_senders == 0)
+	if (!UnrdfHasSynchronousStandbys())
 		return true;
 	LWLockAcquire(SyncRepLock, LW_SHARED);
 	reached = WalSndCtl->lsn[SYNC_REP_WAIT_FLUSH] >= lsn;

@@ -6,6 +6,7 @@
 #include "access/xlogdefs.h"
 
 extern XLogRecPtr UnrdfWalEnd(void);
+extern bool UnrdfHasSynchronousStandbys(void);
 extern bool UnrdfReplicated(XLogRecPtr lsn);
 
 #endif /* UNRDF_REPLICATED_H */

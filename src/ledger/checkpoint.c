@@ -15,9 +15,9 @@
 #include "ledger/proof.h"
 #include "ledger/receipt.h"
 
-#define COLUMNS                                                                                                          \
-	"SELECT size, root, published_at, signatures, coalesce((SELECT pg_catalog.string_agg(c.line, '' ORDER BY c.key)"     \
-	" FROM unrdf.cosignature AS c WHERE c.log OPERATOR(pg_catalog.=) p.log AND c.origin OPERATOR(pg_catalog.=) p.origin" \
+#define COLUMNS                                                                                                                          \
+	"SELECT size, root, published_at, replicated, stores, signatures, coalesce((SELECT pg_catalog.string_agg(c.line, '' ORDER BY c.key)" \
+	" FROM unrdf.cosignature AS c WHERE c.log OPERATOR(pg_catalog.=) p.log AND c.origin OPERATOR(pg_catalog.=) p.origin"                 \
 	" AND c.size OPERATOR(pg_catalog.=) p.size), '') FROM unrdf.checkpoint AS p"
 #define OF_ORIGIN " WHERE log OPERATOR(pg_catalog.=) $1 AND origin OPERATOR(pg_catalog.=) $2"
 
@@ -62,11 +62,35 @@ UnrdfCheckpointFind(int32 log, const char *origin, const int64 *size, UnrdfPubli
 		if (VARSIZE_ANY_EXHDR(root) == UNRDF_HASH_LEN)
 			memcpy(p->checkpoint.root, VARDATA_ANY(root), UNRDF_HASH_LEN);
 		p->published_at = DatumGetTimestampTz(UnrdfResult(0, 2, &isnull));
-		p->signatures = result_text(3);
-		p->cosignatures = result_text(4);
+		p->replicated = DatumGetBool(UnrdfResult(0, 3, &isnull));
+		p->stores = result_text(4);
+		p->signatures = result_text(5);
+		p->cosignatures = result_text(6);
 	}
 	SPI_finish();
 	return found;
+}
+
+/* UnrdfLogOrigin returns the origin of the log whose newest tree this is; NULL while it is empty. */
+const char *
+UnrdfLogOrigin(const UnrdfLogHead *head)
+{
+	return head->size > 0 ? UnrdfEpochGet(head->epoch)->origin : NULL;
+}
+
+/*
+ * UnrdfCheckpointOwn reads our newest checkpoint, or the one of *size, under the origin that the log has now; false where there
+ * is none.
+ */
+bool
+UnrdfCheckpointOwn(const int64 *size, UnrdfPublished *p)
+{
+	const char *origin;
+	UnrdfLogHead head;
+
+	UnrdfLogHeadRead(UNRDF_RECEIPTS_LOG, &head);
+	origin = UnrdfLogOrigin(&head);
+	return origin && UnrdfCheckpointFind(UNRDF_RECEIPTS_LOG, origin, size, p);
 }
 
 /* UnrdfCheckpointText appends a checkpoint's text: a signed note, unless there is no signature. */
@@ -137,8 +161,7 @@ UnrdfExport(int64 receipt, StringInfo out)
 	int64 size;
 
 	UnrdfLogHeadRead(UNRDF_RECEIPTS_LOG, &head);
-	if (head.size == 0 || !UnrdfReceiptFetch(receipt, &r) ||
-		!UnrdfCheckpointFind(UNRDF_RECEIPTS_LOG, UnrdfEpochGet(head.epoch)->origin, NULL, &p))
+	if (!UnrdfReceiptFetch(receipt, &r) || !UnrdfCheckpointOwn(NULL, &p))
 		return false;
 	size = (int64) p.checkpoint.size;
 	if (p.checkpoint.size > head.size)

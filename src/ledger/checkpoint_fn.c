@@ -35,26 +35,15 @@ PG_FUNCTION_INFO_V1(unrdf_verify_checkpoint);
 static const char *const publishing_names[] = {"unknown", "signed", "unsigned", "waiting",
 											   "refused"};
 
-/* The origin of the receipts' log and its newest tree; NULL while it is empty. */
-static const char *
-read_log(UnrdfLogHead *head)
-{
-	UnrdfLogHeadRead(UNRDF_RECEIPTS_LOG, head);
-	return head->size > 0 ? UnrdfEpochGet(head->epoch)->origin : NULL;
-}
-
 /* unrdf.checkpoint(size): UnrdfCheckpointText; null where there is none. */
 Datum
 unrdf_checkpoint(PG_FUNCTION_ARGS)
 {
 	int64 size = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
-	UnrdfLogHead head;
 	UnrdfPublished p;
-	const char *origin = read_log(&head);
 	StringInfoData text;
 
-	if (origin == NULL ||
-		!UnrdfCheckpointFind(UNRDF_RECEIPTS_LOG, origin, PG_ARGISNULL(0) ? NULL : &size, &p))
+	if (!UnrdfCheckpointOwn(PG_ARGISNULL(0) ? NULL : &size, &p))
 		PG_RETURN_NULL();
 	initStringInfo(&text);
 	UnrdfCheckpointText(&p, &text);
@@ -152,13 +141,19 @@ unrdf_log_state(PG_FUNCTION_ARGS)
 	UnrdfPublishing state;
 	TimestampTz since;
 	char reason[UNRDF_REASON_MAX];
-	const char *origin = read_log(&head);
-	Datum values[9] = {Int32GetDatum(UNRDF_RECEIPTS_LOG), 0, Int64GetDatum((int64) head.size),
-					   UnrdfBytesDatum(head.root, UNRDF_HASH_LEN)};
-	bool nulls[9] = {false, origin == NULL, false, false, true, true, true, true, true};
+	const char *origin;
+	Datum values[9] = {Int32GetDatum(UNRDF_RECEIPTS_LOG)};
+	bool nulls[9] = {false, true, false, false, true, true, true, true, true};
 
+	UnrdfLogHeadRead(UNRDF_RECEIPTS_LOG, &head);
+	origin = UnrdfLogOrigin(&head);
+	values[2] = Int64GetDatum((int64) head.size);
+	values[3] = UnrdfBytesDatum(head.root, UNRDF_HASH_LEN);
 	if (origin)
+	{
 		values[1] = CStringGetTextDatum(origin);
+		nulls[1] = false;
+	}
 	if (origin && UnrdfCheckpointFind(UNRDF_RECEIPTS_LOG, origin, NULL, &p))
 	{
 		values[4] = Int64GetDatum((int64) p.checkpoint.size);
@@ -177,7 +172,7 @@ unrdf_log_state(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(UnrdfRecordDatum(fcinfo, values, nulls));
 }
 
-/* Raises 55000 where the integrator has tried, and refuses. */
+/* Raises 55000 where the publisher has tried, and refuses. */
 static void
 check_refusal(void)
 {
@@ -197,7 +192,7 @@ wait_for_checkpoint(UnrdfDatabase *db, uint64 size, TimestampTz until)
 	uint32 request = pg_atomic_add_fetch_u32(&db->checkpoints_wanted, 1);
 	bool in_time = true;
 
-	UnrdfSetLatch(&db->integrator);
+	UnrdfSetLatch(&db->publisher);
 	ConditionVariablePrepareToSleep(&db->checkpoint_tried);
 	while (pg_atomic_read_u64(&db->published) < size && in_time)
 	{

@@ -16,7 +16,6 @@
 #include "base/plan.h"
 #include "crypto/note.h"
 #include "ledger/checkpoint.h"
-#include "ledger/epoch.h"
 #include "ledger/log.h"
 #include "ledger/proof.h"
 #include "ledger/receipt.h"
@@ -51,42 +50,25 @@ UnrdfWitnessTrust(const char *key, int len)
 	SPI_finish();
 }
 
-/* Our checkpoint of a size, or the newest; false where there is none. */
-static bool
-find_own(const int64 *size, UnrdfPublished *p)
+/* UnrdfWitnessRequestAppend appends the request to have a checkpoint of ours cosigned by a witness whose last one had `old` leaves. */
+void
+UnrdfWitnessRequestAppend(uint64 old, const UnrdfPublished *p, StringInfo out)
 {
-	UnrdfLogHead head;
-
-	UnrdfLogHeadRead(UNRDF_RECEIPTS_LOG, &head);
-	return head.size > 0 &&
-		   UnrdfCheckpointFind(UNRDF_RECEIPTS_LOG, UnrdfEpochGet(head.epoch)->origin, size, p);
-}
-
-/*
- * UnrdfWitnessRequestBuild appends the request to have our newest checkpoint cosigned by a witness whose last one had `old`
- * leaves; false where no signed checkpoint was published. Raises 22023 where old is larger.
- */
-bool
-UnrdfWitnessRequestBuild(uint64 old, StringInfo out)
-{
-	UnrdfPublished p;
 	UnrdfWitnessRequest r = {.old_size = old};
 	StringInfoData note;
 	UnrdfCanon c = {NULL, 0, 0};
 
-	if (!find_own(NULL, &p) || *p.signatures == '\0')
-		return false;
 	if (old > 0)
 	{
 		UnrdfConsistency proof;
-		int64 size = (int64) p.checkpoint.size;
+		int64 size = (int64) p->checkpoint.size;
 
 		UnrdfProofOfConsistency(UNRDF_RECEIPTS_LOG, old, &size, &proof);
 		r.n = proof.n;
 		memcpy(r.proof, proof.hashes, proof.n * UNRDF_HASH_LEN);
 	}
 	initStringInfo(&note);
-	UnrdfCheckpointText(&p, &note);
+	UnrdfCheckpointText(p, &note);
 	r.checkpoint = note.data;
 	r.checkpoint_len = note.len;
 	unrdf_witness_request_format(&r, &c);
@@ -96,16 +78,43 @@ UnrdfWitnessRequestBuild(uint64 old, StringInfo out)
 	c.len = 0;
 	unrdf_witness_request_format(&r, &c);
 	out->len += c.len;
+}
+
+/*
+ * UnrdfWitnessRequestBuild appends the request for our newest checkpoint; false where no signed one was published. Raises
+ * 22023 where old is larger.
+ */
+bool
+UnrdfWitnessRequestBuild(uint64 old, StringInfo out)
+{
+	UnrdfPublished p;
+
+	if (!UnrdfCheckpointOwn(NULL, &p) || *p.signatures == '\0')
+		return false;
+	UnrdfWitnessRequestAppend(old, &p, out);
 	return true;
 }
 
+/* Lines that may be cosignatures of a checkpoint: the note that they make with its text. */
+static bool
+read_note(const UnrdfPublished *p, const char *lines, int len, StringInfo text, UnrdfNote *note)
+{
+	UnrdfPublished bare = *p;
+
+	bare.signatures = bare.cosignatures = "";
+	initStringInfo(text);
+	UnrdfCheckpointText(&bare, text);
+	appendBinaryStringInfo(text, lines, len);
+	return unrdf_note_parse(text->data, text->len, note) == 0;
+}
+
+/* The line of a note that verifies by itself. */
 static const char *
 line_of(const UnrdfNote *note, const UnrdfNoteKey *key, int *len)
 {
 	UnrdfNote one = *note;
 	const char *end = note->signatures + note->signatures_len;
 
-	/* the one that verifies by itself */
 	for (const char *line = note->signatures; line < end;)
 	{
 		const char *newline = memchr(line, '\n', end - line);
@@ -122,25 +131,16 @@ line_of(const UnrdfNote *note, const UnrdfNoteKey *key, int *len)
 	return NULL;
 }
 
-/* Keeps one witness's cosignature of a note. Returns whether it is new. */
+/* Keeps one witness's cosignature, made at a time in seconds. Returns whether it is new. Inside SPI. */
 static bool
-keep(const UnrdfPublished *p, const UnrdfNote *note, text *key_text)
+keep(const UnrdfPublished *p, const UnrdfNote *note, const UnrdfNoteKey *key, text *key_text,
+	 uint64 time)
 {
-	UnrdfNoteKey key;
-	uint64 time;
-	UnrdfSigned answer;
-	Datum values[6];
-	const char *line;
 	int len;
+	const char *line = line_of(note, key, &len);
+	Datum values[6];
 
-	if (unrdf_note_key_parse(VARDATA_ANY(key_text), VARSIZE_ANY_EXHDR(key_text), &key) != 0)
-		return false;
-	answer = unrdf_note_verify(note, &key, &time);
-	if (answer == UNRDF_FORGED)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("a cosignature of witness \"%.*s\" does not verify",
-							   (int) key.name_len, key.name)));
-	if (answer == UNRDF_NOT_SIGNED || (line = line_of(note, &key, &len)) == NULL)
+	if (line == NULL)
 		return false;
 	values[0] = Int32GetDatum(UNRDF_RECEIPTS_LOG);
 	values[1] = CStringGetTextDatum(p->checkpoint.origin);
@@ -152,42 +152,104 @@ keep(const UnrdfPublished *p, const UnrdfNote *note, text *key_text)
 }
 
 /*
- * UnrdfCosignaturesAdd keeps the cosignatures of known witnesses among the lines, for our checkpoint of *size leaves or the
- * newest, and returns how many are new. Raises 22023 for lines that are none, for a cosignature that does not verify, and where
- * there is no such checkpoint.
+ * Goes through the witnesses that are known. Returns how many have cosigned the note, or with keep_them how many of these are
+ * new; -1 with *forged where one has not, though it is said to.
+ */
+static int
+count(const UnrdfPublished *p, const UnrdfNote *note, bool keep_them, char **forged)
+{
+	SPITupleTable *witnesses;
+	uint64 n;
+	int counted = 0;
+
+	SPI_connect();
+	n = UnrdfExecute(&list_witnesses, NULL, NULL, true);
+	witnesses = SPI_tuptable;
+	for (uint64 i = 0; i < n && counted >= 0; i++)
+	{
+		bool isnull;
+		text *key_text =
+			DatumGetTextPP(SPI_getbinval(witnesses->vals[i], witnesses->tupdesc, 1, &isnull));
+		UnrdfNoteKey key;
+		UnrdfSigned answer;
+		uint64 time;
+
+		if (unrdf_note_key_parse(VARDATA_ANY(key_text), VARSIZE_ANY_EXHDR(key_text), &key) != 0)
+			continue;
+		answer = unrdf_note_verify(note, &key, &time);
+		if (answer == UNRDF_FORGED)
+		{
+			*forged = SPI_palloc(key.name_len + 1);
+			snprintf(*forged, key.name_len + 1, "%.*s", (int) key.name_len, key.name);
+			counted = -1;
+		}
+		else if (answer == UNRDF_SIGNED)
+			counted += !keep_them || keep(p, note, &key, key_text, time);
+	}
+	SPI_finish();
+	return counted;
+}
+
+/* UnrdfWitnessesKnown returns how many witnesses unrdf.trust_witness() was told. */
+int
+UnrdfWitnessesKnown(void)
+{
+	int n;
+
+	SPI_connect();
+	n = (int) UnrdfExecute(&list_witnesses, NULL, NULL, true);
+	SPI_finish();
+	return n;
+}
+
+/*
+ * UnrdfCosignaturesCheck returns how many known witnesses have cosigned a checkpoint with these lines; -1 where they are no
+ * signature lines, or one of a known witness does not verify.
+ */
+int
+UnrdfCosignaturesCheck(const UnrdfPublished *p, const char *lines, int len)
+{
+	StringInfoData text;
+	UnrdfNote note;
+	char *forged;
+
+	return read_note(p, lines, len, &text, &note) ? count(p, &note, false, &forged) : -1;
+}
+
+/*
+ * UnrdfCosignaturesKeep keeps the cosignatures of known witnesses among the lines for a checkpoint that is stored, and returns
+ * how many are new. Raises 22023 for lines that are none, and for a cosignature that does not verify.
+ */
+int
+UnrdfCosignaturesKeep(const UnrdfPublished *p, const char *lines, int len)
+{
+	StringInfoData text;
+	UnrdfNote note;
+	char *forged;
+	int kept;
+
+	if (!read_note(p, lines, len, &text, &note))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("these are not a note's signature lines")));
+	kept = count(p, &note, true, &forged);
+	if (kept < 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a cosignature of witness \"%s\" does not verify", forged)));
+	return kept;
+}
+
+/*
+ * UnrdfCosignaturesAdd is UnrdfCosignaturesKeep for our checkpoint of *size leaves or the newest. Raises 22023 also where there
+ * is no such checkpoint.
  */
 int
 UnrdfCosignaturesAdd(const int64 *size, const char *lines, int len)
 {
 	UnrdfPublished p;
-	UnrdfNote note;
-	StringInfoData own;
-	SPITupleTable *witnesses;
-	uint64 n;
-	int kept = 0;
 
 	PreventCommandIfReadOnly("unrdf.add_cosignatures()");
-	if (!find_own(size, &p))
+	if (!UnrdfCheckpointOwn(size, &p))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("there is no such checkpoint")));
-	initStringInfo(&own);
-	p.signatures = p.cosignatures = "";
-	UnrdfCheckpointText(&p, &own);
-	appendBinaryStringInfo(&own, lines, len);
-	if (unrdf_note_parse(own.data, own.len, &note) != 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("these are not a note's signature lines")));
-	SPI_connect();
-	n = UnrdfExecute(&list_witnesses, NULL, NULL, true);
-	witnesses = SPI_tuptable;
-	for (uint64 i = 0; i < n; i++)
-	{
-		bool isnull;
-
-		kept +=
-			keep(&p, &note,
-				 DatumGetTextPP(SPI_getbinval(witnesses->vals[i], witnesses->tupdesc, 1, &isnull)));
-	}
-	SPI_finish();
-	return kept;
+	return UnrdfCosignaturesKeep(&p, lines, len);
 }

@@ -19,6 +19,7 @@
 
 #include "storage/fd.h"
 
+#include "base/file.h"
 #include "base/guc.h"
 #include "base/lock.h"
 #include "ledger/keys.h"
@@ -170,31 +171,6 @@ append_line(Content *c, const UnrdfSigner *signer)
 	return NULL;
 }
 
-/* Writes a new file and puts it in the place of the old one. Returns why it could not, or NULL. */
-static const char *
-replace_file(const Content *c)
-{
-	char *copy = psprintf("%s.new", unrdf_log_key_file);
-	const char *reason = NULL;
-	int fd;
-
-	if (unlink(copy) != 0 && errno != ENOENT)
-		return psprintf("could not remove \"%s\": %m", copy);
-	fd = OpenTransientFilePerm(copy, O_WRONLY | O_CREAT | O_EXCL | PG_BINARY, S_IRUSR | S_IWUSR);
-	if (fd < 0)
-		return psprintf("could not create \"%s\": %m", copy);
-	errno = 0;
-	if (write(fd, c->bytes, c->len) != (ssize_t) c->len)
-		reason = psprintf("could not write \"%s\": %s", copy,
-						  errno ? strerror(errno) : "no space left on device");
-	else if (pg_fsync(fd) != 0)
-		reason = psprintf("could not flush \"%s\": %m", copy);
-	CloseTransientFile(fd);
-	if (reason == NULL && durable_rename(copy, unrdf_log_key_file, LOG) != 0)
-		reason = psprintf("could not rename \"%s\"", copy);
-	return reason;
-}
-
 static int
 draw(const char *name, UnrdfKeyType type, UnrdfSigner *signer)
 {
@@ -221,7 +197,7 @@ UnrdfSignerAdd(const char *name, UnrdfKeyType type, UnrdfSigner *signer)
 	if (reason == NULL && draw(name, type, signer) != 0)
 		reason = "could not draw a key";
 	if (reason == NULL && (reason = append_line(c, signer)) == NULL)
-		reason = replace_file(c);
+		reason = UnrdfFileReplace(unrdf_log_key_file, c->bytes, c->len, S_IRUSR | S_IWUSR);
 	wipe(c);
 	if (reason)
 	{

@@ -23,7 +23,6 @@
 #include "utils/memutils.h"
 
 #include "ledger/checkpoint.h"
-#include "ledger/epoch.h"
 #include "ledger/log.h"
 #include "ledger/receipt.h"
 #include "ledger/tiles.h"
@@ -210,7 +209,6 @@ UnrdfTilesExport(const char *directory)
 {
 	char *canonical = pstrdup(directory);
 	Export e = {0};
-	UnrdfLogHead head;
 	UnrdfPublished p;
 	StringInfoData note;
 
@@ -222,9 +220,7 @@ UnrdfTilesExport(const char *directory)
 	if (!is_absolute_path(canonical))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME),
 						errmsg("\"%s\" is not an absolute path", directory)));
-	UnrdfLogHeadRead(UNRDF_RECEIPTS_LOG, &head);
-	if (head.size == 0 ||
-		!UnrdfCheckpointFind(UNRDF_RECEIPTS_LOG, UnrdfEpochGet(head.epoch)->origin, NULL, &p))
+	if (!UnrdfCheckpointOwn(NULL, &p))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("no checkpoint was published"),
 						errhint("Run unrdf.publish_checkpoint().")));

@@ -5,6 +5,8 @@
 
 #include "lib/stringinfo.h"
 
+#include "ledger/checkpoint.h"
+
 /* A witness's answer: the status of the protocol, and what it signs where that is 200. */
 typedef struct UnrdfWitnessAnswer
 {
@@ -21,7 +23,11 @@ extern void UnrdfWitnessWatch(const char *key, int len);
 
 /* cosignature.c */
 extern void UnrdfWitnessTrust(const char *key, int len);
+extern void UnrdfWitnessRequestAppend(uint64 old, const UnrdfPublished *p, StringInfo out);
 extern bool UnrdfWitnessRequestBuild(uint64 old, StringInfo out);
+extern int UnrdfWitnessesKnown(void);
+extern int UnrdfCosignaturesCheck(const UnrdfPublished *p, const char *lines, int len);
+extern int UnrdfCosignaturesKeep(const UnrdfPublished *p, const char *lines, int len);
 extern int UnrdfCosignaturesAdd(const int64 *size, const char *lines, int len);
 
 #endif /* UNRDF_WITNESS_H */

@@ -49,6 +49,13 @@
 #define READ_MOST 8192    /* rows per lane and transaction */
 #define SLOW_MICROS 20000 /* a wait for an executor worth starting another */
 
+/* A process that is started when it is not there. */
+typedef struct Helper
+{
+	BackgroundWorkerHandle *handle;
+	TimestampTz started;
+} Helper;
+
 typedef struct Dispatcher
 {
 	UnrdfDatabase *db;
@@ -65,8 +72,8 @@ typedef struct Dispatcher
 	TimestampTz next_sweep;
 	TimestampTz next_floor;
 	bool floor_rises; /* jobs have ended since it was noted */
-	BackgroundWorkerHandle *integrator;
-	TimestampTz integrator_started;
+	Helper integrator;
+	Helper publisher;
 	int cores;
 	/* while reading */
 	UnrdfLane *lane;
@@ -685,29 +692,37 @@ adjust_pool(Dispatcher *d)
 					  Min(most - pool->n, Min(UnrdfReadyCount(d->lanes), Max(1, pool->n / 2))));
 }
 
+/* Starts a helper that has ended, once a second at most; pid is what it has made known of itself. */
 static void
-keep_integrator(Dispatcher *d)
+keep_helper(Dispatcher *d, Helper *helper, const char *kind, const char *function, int pid)
 {
-	pid_t pid;
+	pid_t started;
 
-	if (d->integrator && GetBackgroundWorkerPid(d->integrator, &pid) != BGWH_STOPPED)
+	if (helper->handle && GetBackgroundWorkerPid(helper->handle, &started) != BGWH_STOPPED)
 		return;
-	if (d->db->integrator_pid != 0 || UnrdfNow() - d->integrator_started < USECS_PER_SEC)
+	if (pid != 0 || UnrdfNow() - helper->started < USECS_PER_SEC)
 		return;
-	if (d->integrator)
-		pfree(d->integrator);
-	d->integrator = NULL;
-	d->integrator_started = UnrdfNow();
-	if (!UnrdfStartWorker("unrdf integrator", "UnrdfIntegratorMain", ObjectIdGetDatum(MyDatabaseId),
-						  &d->integrator) &&
+	if (helper->handle)
+		pfree(helper->handle);
+	helper->handle = NULL;
+	helper->started = UnrdfNow();
+	if (!UnrdfStartWorker(kind, function, ObjectIdGetDatum(MyDatabaseId), &helper->handle) &&
 		!d->pool.warned)
 	{
 		d->pool.warned = true;
-		ereport(WARNING,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not start the integrator: all background worker slots are taken"),
-				 errhint("Raise max_worker_processes.")));
+		ereport(WARNING, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+						  errmsg("could not start the %s: all background worker slots are taken",
+								 kind + strlen("unrdf ")),
+						  errhint("Raise max_worker_processes.")));
 	}
+}
+
+static void
+keep_helpers(Dispatcher *d)
+{
+	keep_helper(d, &d->integrator, "unrdf integrator", "UnrdfIntegratorMain",
+				d->db->integrator_pid);
+	keep_helper(d, &d->publisher, "unrdf publisher", "UnrdfPublisherMain", d->db->publisher_pid);
 }
 
 /* Makes known what executors have in hand from an earlier dispatcher, and the suspects. */
@@ -783,7 +798,7 @@ step(Dispatcher *d)
 	if (!d->restoring && pg_atomic_exchange_u32(&d->db->wants_epoch, 0))
 		UnrdfEnsureEpoch();
 	take_results(d);
-	keep_integrator(d);
+	keep_helpers(d);
 	look(d);
 	UnrdfEntriesBecomeReady(d->lanes, UnrdfNow());
 	UnrdfPoolCount(&d->pool);

@@ -145,6 +145,8 @@ end_workers(Oid dboid)
 			kill(db->dispatcher_pid, SIGTERM);
 		if (db->integrator_pid != 0 && ++n)
 			kill(db->integrator_pid, SIGTERM);
+		if (db->publisher_pid != 0 && ++n)
+			kill(db->publisher_pid, SIGTERM);
 	}
 	LWLockRelease(UnrdfShmem->lock);
 	for (int i = 0; i < unrdf_executor_slots; i++)

@@ -1,6 +1,5 @@
 /*
- * integrator.c: the process that integrates and publishes checkpoints. What it does, and why it may die anywhere, is in
- * ledger/integrate.c and ledger/publish.c.
+ * integrator.c: the process that integrates. What it does, and why it may die anywhere, is in ledger/integrate.c.
  */
 #include "postgres.h"
 
@@ -16,12 +15,9 @@
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "base/xact.h"
-#include "ledger/checkpoint.h"
 #include "ledger/log.h"
 #include "worker/restore.h"
 #include "worker/worker.h"
-
-#define RETRY_MILLIS 20 /* while standbys have not flushed what is to be published */
 
 static void
 at_exit(int code, Datum arg)
@@ -61,35 +57,12 @@ step(int64 *restores)
 	return n > 0;
 }
 
-/* Publishes a checkpoint when it is time, or somebody asked. Returns when to look again. */
-static TimestampTz
-publish(UnrdfDatabase *db, TimestampTz due)
-{
-	uint32 wanted = pg_atomic_read_u32(&db->checkpoints_wanted);
-	TimestampTz now = UnrdfNow();
-	UnrdfRestoreState restore;
-	bool done = true;
-
-	if (now < due && wanted == pg_atomic_read_u32(&db->checkpoints_tried))
-		return due;
-	UnrdfXactBegin("publishing a checkpoint");
-	UnrdfRestoreRead(&restore);
-	if (!restore.running)
-		done = UnrdfPublish();
-	UnrdfXactCommit();
-	pg_atomic_write_u32(&db->checkpoints_tried, wanted);
-	ConditionVariableBroadcast(&db->checkpoint_tried);
-	return now + (done ? unrdf_checkpoint_interval : Min(RETRY_MILLIS, unrdf_checkpoint_interval)) *
-					 INT64CONST(1000);
-}
-
 /* UnrdfIntegratorMain is the entry point of integrators; arg is the database's oid. */
 void
 UnrdfIntegratorMain(Datum arg)
 {
 	UnrdfDatabase *db;
 	int64 restores = -1;
-	TimestampTz due = DT_NOBEGIN;
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -103,17 +76,12 @@ UnrdfIntegratorMain(Datum arg)
 	db->integrator = MyLatch;
 	db->integrator_pid = MyProcPid;
 	db->integrator_since = UnrdfNow();
-	UnrdfPublishingForget(db);
 	LWLockRelease(UnrdfShmem->lock);
 	for (;;)
 	{
-		bool more = step(&restores);
-
-		due = publish(db, due);
-		if (more)
+		if (step(&restores))
 			UnrdfWorkerInterrupts();
 		else
-			UnrdfWorkerWait(UnrdfMillisUntil(due, unrdf_sweep_interval),
-							unrdf_wait_event("UnrdfIntegratorIdle"));
+			UnrdfWorkerWait(unrdf_sweep_interval, unrdf_wait_event("UnrdfIntegratorIdle"));
 	}
 }

@@ -141,7 +141,7 @@ static void
 release_entry(UnrdfDatabase *db)
 {
 	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
-	if (db->dispatcher_pid == 0 && db->integrator_pid == 0)
+	if (db->dispatcher_pid == 0 && db->integrator_pid == 0 && db->publisher_pid == 0)
 		db->dboid = InvalidOid;
 	LWLockRelease(UnrdfShmem->lock);
 }

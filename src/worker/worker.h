@@ -8,6 +8,7 @@
 extern PGDLLEXPORT void UnrdfLauncherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfDispatcherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfIntegratorMain(Datum arg);
+extern PGDLLEXPORT void UnrdfPublisherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfExecutorMain(Datum arg);
 
 extern void UnrdfLauncherInit(void);

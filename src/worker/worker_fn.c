@@ -140,6 +140,11 @@ put_databases(ReturnSetInfo *rsinfo)
 			set(&row, W_JOBS, Int64GetDatum((int64) pg_atomic_read_u64(&db.integrated)));
 			put(rsinfo, &row);
 		}
+		if (db.publisher_pid != 0)
+		{
+			begin_row(&row, db.publisher_pid, "publisher", db.dboid, "running", db.publisher_since);
+			put(rsinfo, &row);
+		}
 	}
 }
 

@@ -127,13 +127,13 @@ sub unbroken
 	}
 }
 
-# Waits until a database has its dispatcher, its integrator and at least one executor that can run something.
+# Waits until a database has its dispatcher, integrator, publisher and at least one executor that can run something.
 sub wait_for_workers
 {
 	my ($node, $db) = @_;
 
 	wait_for($node, $db, q(
-		SELECT count(*) FILTER (WHERE kind = 'dispatcher') = 1 AND count(*) FILTER (WHERE kind = 'integrator') = 1
+		SELECT count(*) FILTER (WHERE kind = 'dispatcher') = 1 AND count(*) FILTER (WHERE kind IN ('integrator', 'publisher')) = 2
 			AND count(*) FILTER (WHERE kind = 'executor' AND state <> 'starting') >= 1
 		FROM unrdf.stat_workers WHERE datname = current_database()));
 	return;

@@ -63,7 +63,7 @@ wait_for($node, 'postgres', "SELECT count(*) = 2 FROM unrdf.stat_workers WHERE k
 ok( $node->poll_query_until('postgres', q(
 			SELECT string_agg(DISTINCT concat_ws(' ', backend_type, application_name, state, wait_event_type), ', ')
 			FROM pg_stat_activity WHERE backend_type LIKE 'unrdf %'),
-		join(', ', map { "unrdf $_ unrdf $_ idle Extension" } qw(dispatcher executor integrator launcher))),
+		join(', ', map { "unrdf $_ unrdf $_ idle Extension" } qw(dispatcher executor integrator launcher publisher))),
 	'idle workers show type, name, state and the type of what they wait for');
 enqueue('postgres', 1, '{"sleep": 30}');
 wait_for($node, 'postgres', running(1));
@@ -87,7 +87,7 @@ install($node, 'one');
 wait_for_workers($node, 'one');
 
 # Every worker told to end, idle and at work
-for my $kind (qw(launcher dispatcher integrator executor))
+for my $kind (qw(launcher dispatcher integrator publisher executor))
 {
 	for my $how (qw(SIGTERM pg_terminate_backend))
 	{
@@ -209,7 +209,7 @@ cmp_ok(time() - $start, '<', 20, 'the server stops while handlers run');
 # Too few slots. What is short is said once, with what to do about it, and those that are there do the work.
 for my $short (
 	[ 'unrdf.executor_slots', 2, qr/HINT:  Raise unrdf\.executor_slots\./ ],
-	[ 'max_worker_processes', 5, qr/HINT:  Raise max_worker_processes\./ ])
+	[ 'max_worker_processes', 6, qr/HINT:  Raise max_worker_processes\./ ])
 {
 	my ($setting, $value, $hint) = @$short;
 	my $few = new_node("few_$setting" =~ s/\W/_/gr, conf => qq(

@@ -99,7 +99,7 @@ my %kinds = workers();
 my %before = map { $_ => measure($_) } keys %kinds;
 round() for 1 .. 4;
 is_deeply({ workers() }, \%kinds, 'the same processes did it all');
-is(join(' ', sort values %kinds), 'dispatcher executor executor executor integrator launcher', 'and those are all there are');
+is(join(' ', sort values %kinds), 'dispatcher executor executor executor integrator launcher publisher', 'and those are all there are');
 
 for my $pid (sort { $kinds{$a} cmp $kinds{$b} || $a <=> $b } keys %kinds)
 {

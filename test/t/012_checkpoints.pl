@@ -210,15 +210,15 @@ $node->safe_psql('postgres', "UPDATE unrdf.checkpoint AS c SET root = sha256('')
 refused(qr/log does not have the root of its checkpoint of size \d+/, 'another root');
 $node->safe_psql('postgres', 'UPDATE unrdf.checkpoint AS c SET root = k.root FROM kept AS k WHERE c.size = k.size');
 published_again('root');
-$node->safe_psql('postgres', "INSERT INTO unrdf.checkpoint SELECT log, origin, size + 1000000, root, epoch, now(), signatures FROM kept");
+$node->safe_psql('postgres', "INSERT INTO unrdf.checkpoint SELECT log, origin, size + 1000000, root, epoch, now(), signatures, replicated, stores FROM kept");
 refused(qr/log has \d+ leaves, its last checkpoint \d+/, 'a log that became shorter');
 sql_fails($node, 'postgres', "SELECT unrdf.export_receipt($first);", 'XX001', qr/log does not have the tree of its checkpoint/, 'nothing is exported from it');
 $node->safe_psql('postgres', 'DELETE FROM unrdf.checkpoint WHERE size > 1000000');
 published_again('length');
 $node->safe_psql('postgres', "UPDATE unrdf.checkpoint SET root = sha256('') WHERE size = (SELECT max(size) FROM unrdf.checkpoint)");
-signal_worker($node, 'postgres', 'integrator', 'TERM');
+signal_worker($node, 'postgres', 'publisher', 'TERM');
 wait_for($node, 'postgres', "SELECT publishing = 'refused' AND reason LIKE 'log does not have the root of its checkpoint%' FROM unrdf.log_status");
-pass('a new integrator looks at the last checkpoint at once');
+pass('a new publisher looks at the last checkpoint at once');
 $node->safe_psql('postgres', 'UPDATE unrdf.checkpoint AS c SET root = h.root FROM unrdf.log_size() AS h WHERE c.size = h.size');
 published_again('newest root');
 
@@ -259,9 +259,10 @@ my $lost = $node->safe_psql('postgres', "SET synchronous_commit = local; SELECT 
 # the integrator waits for the standby in its commit; what it wrote is visible once it no longer waits
 wait_for($node, 'postgres', "SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE backend_type = 'unrdf integrator' AND datname = 'postgres'");
 signal_worker($node, 'postgres', 'integrator', 'TERM');
-wait_for($node, 'postgres', "SELECT unrdf.leaf_index($lost) IS NOT NULL AND publishing = 'waiting' FROM unrdf.log_status");
+wait_for($node, 'postgres', "SELECT unrdf.leaf_index($lost) IS NOT NULL");
 is($node->safe_psql('postgres', "SELECT unrdf.publish_checkpoint('1 s') IS NULL, published_size FROM unrdf.log_status"), "t|$size",
 	'what no standby has is integrated, but not published');
+is($node->safe_psql('postgres', 'SELECT publishing FROM unrdf.log_status'), 'waiting', 'log_status');
 $standby->start;
 is($node->safe_psql('postgres', "SELECT unrdf.publish_checkpoint('60 s') > unrdf.leaf_index($lost)"), 't', 'until it has it');
 is($node->safe_psql('postgres', 'SELECT publishing FROM unrdf.log_status'), 'signed', 'and all is well');

@@ -1,0 +1,115 @@
+/*
+ * publisher.c: the process that publishes checkpoints. What it does, and why it may die anywhere, is in ledger/publish.c.
+ *
+ * It is apart from the integrator because it asks others, which may take their time: integrating does not wait for that.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/shmem.h"
+#include "ledger/checkpoint.h"
+#include "worker/restore.h"
+#include "worker/worker.h"
+
+#define RETRY_MILLIS 20 /* while standbys have not flushed what is to be published */
+
+static void
+at_exit(int code, Datum arg)
+{
+	UnrdfDatabase *db = (UnrdfDatabase *) DatumGetPointer(arg);
+
+	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
+	db->publisher = NULL;
+	db->publisher_pid = 0;
+	LWLockRelease(UnrdfShmem->lock);
+	UnrdfSetLatch(&db->dispatcher);
+	UnrdfWorkerGone();
+}
+
+/* Whether a dump is being loaded. After one everything that this process knows may be of another log: it begins anew. */
+static bool
+restore_runs(void)
+{
+	static int64 restores = -1;
+	UnrdfRestoreState state;
+
+	UnrdfRestoreRead(&state);
+	if (restores >= 0 && state.count != restores)
+		proc_exit(0);
+	restores = state.count;
+	return state.running;
+}
+
+/* Publishes a checkpoint when it is time, or somebody asked. Returns when to look again. */
+static TimestampTz
+publish(UnrdfDatabase *db, TimestampTz due)
+{
+	uint32 wanted = pg_atomic_read_u32(&db->checkpoints_wanted);
+	bool done;
+
+	if (UnrdfNow() < due && wanted == pg_atomic_read_u32(&db->checkpoints_tried))
+		return due;
+	done = UnrdfPublish(restore_runs);
+	pg_atomic_write_u32(&db->checkpoints_tried, wanted);
+	ConditionVariableBroadcast(&db->checkpoint_tried);
+	return UnrdfNow() +
+		   (done ? unrdf_checkpoint_interval : Min(RETRY_MILLIS, unrdf_checkpoint_interval)) *
+			   INT64CONST(1000);
+}
+
+/* Whether the stores were set anew since the last look; the first is none. */
+static bool
+stores_changed(void)
+{
+	static char *seen = NULL;
+	bool changed = seen && strcmp(seen, unrdf_checkpoint_stores) != 0;
+
+	if (seen && !changed)
+		return false;
+	if (seen)
+		pfree(seen);
+	seen = MemoryContextStrdup(TopMemoryContext, unrdf_checkpoint_stores);
+	return changed;
+}
+
+/* UnrdfPublisherMain is the entry point of publishers; arg is the database's oid. */
+void
+UnrdfPublisherMain(Datum arg)
+{
+	MemoryContext context;
+	UnrdfDatabase *db;
+	TimestampTz due = DT_NOBEGIN;
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	UnrdfWorkerSetup();
+	db = UnrdfMyDatabase();
+	if (db == NULL)
+		proc_exit(0);
+	context = AllocSetContextCreate(TopMemoryContext, "unrdf publisher", ALLOCSET_DEFAULT_SIZES);
+	before_shmem_exit(at_exit, PointerGetDatum(db));
+	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
+	db->publisher = MyLatch;
+	db->publisher_pid = MyProcPid;
+	db->publisher_since = UnrdfNow();
+	UnrdfPublishingForget(db);
+	LWLockRelease(UnrdfShmem->lock);
+	for (;;)
+	{
+		MemoryContextSwitchTo(context);
+		if (stores_changed())
+			due = DT_NOBEGIN;
+		due = publish(db, due);
+		MemoryContextReset(context);
+		UnrdfWorkerWait(UnrdfMillisUntil(due, unrdf_checkpoint_interval),
+						unrdf_wait_event("UnrdfPublisherIdle"));
+	}
+}
