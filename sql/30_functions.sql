@@ -113,9 +113,9 @@ COMMENT ON FUNCTION unrdf.merkle_root_final(internal) IS 'Final function of unrd
 CREATE AGGREGATE unrdf.merkle_root(entry bytea) (SFUNC = unrdf.merkle_root_step, STYPE = internal, SSPACE = 2080, FINALFUNC = unrdf.merkle_root_final, PARALLEL = SAFE);
 COMMENT ON AGGREGATE unrdf.merkle_root(bytea) IS 'The root of the Merkle tree over the entries (RFC 9162, 2.1.1). Call it with ORDER BY: another order is another tree.';
 
-CREATE FUNCTION unrdf.verify(receipt bigint, OUT verdict text, OUT reason text) RETURNS record
+CREATE FUNCTION unrdf.verify(receipt bigint, OUT verdict text, OUT reason text, OUT evidence text, OUT checkpoint bigint, OUT cosigned int, OUT witnesses int) RETURNS record
 	AS 'MODULE_PATHNAME', 'unrdf_verify' LANGUAGE C STABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION unrdf.verify(bigint) IS 'Recomputes everything about one receipt from the rows: payload and result hashes, canonical bytes, link to the subject''s previous receipt, inclusion in the newest tree. verdict is ok, erased (payload and result were, by the leaf that reason names; everything else is right), pending (not integrated yet), missing or bad; reason says which check failed.';
+COMMENT ON FUNCTION unrdf.verify(bigint) IS 'Recomputes everything about one receipt from the rows: payload and result hashes, canonical bytes, link to the subject''s previous receipt, inclusion in the newest tree. verdict is ok, erased (payload and result were, by the leaf that reason names; everything else is right), pending (not integrated yet), missing or bad; reason says which check failed. evidence is what stands behind it: self-checked (by this log alone), or a checkpoint, whose size is given and whose root and signatures are checked, that was published, or before that replicated (to synchronous standbys) or stored (outside the node), or is witnessed: cosigned, of all witnesses that are known, by at least unrdf.witness_quorum.';
 
 CREATE FUNCTION unrdf.verify_all(workers int DEFAULT NULL) RETURNS TABLE (receipt bigint, reason text)
 	AS 'MODULE_PATHNAME', 'unrdf_verify_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -131,11 +131,18 @@ unrdf_verify(PG_FUNCTION_ARGS)
 {
 	static const char *const verdicts[] = {"ok", "erased", "pending", "missing", "bad"};
 	const char *reason;
-	UnrdfVerdict verdict = UnrdfVerify(PG_GETARG_INT64(0), &reason);
-	Datum values[2] = {0};
-	bool nulls[2] = {false, reason == NULL};
+	UnrdfEvidence e = {0};
+	UnrdfVerdict verdict = UnrdfVerify(PG_GETARG_INT64(0), &reason, &e);
+	bool verified = verdict == UNRDF_VERDICT_OK || verdict == UNRDF_VERDICT_ERASED;
+	Datum values[6] = {CStringGetTextDatum(verdicts[verdict]),
+					   0,
+					   CStringGetTextDatum(UnrdfEvidenceNames[e.class]),
+					   Int64GetDatum((int64) e.size),
+					   Int32GetDatum(e.cosigned),
+					   Int32GetDatum(e.witnesses)};
+	bool nulls[6] = {false,     reason == NULL, !verified, !verified || e.size == 0,
+					 !verified, !verified};
 
-	values[0] = CStringGetTextDatum(verdicts[verdict]);
 	if (reason)
 		values[1] = CStringGetTextDatum(reason);
 	PG_RETURN_DATUM(UnrdfRecordDatum(fcinfo, values, nulls));

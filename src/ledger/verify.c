@@ -316,9 +316,10 @@ check_absence(const UnrdfReceipt *r, const UnrdfLogHead *head, const char **reas
 	return UNRDF_VERDICT_BAD;
 }
 
-/* Checks the inclusion in the newest tree. */
+/* Checks the inclusion in the newest tree, and finds out what stands behind it. */
 static UnrdfVerdict
-check_inclusion(const UnrdfReceipt *r, const uint8 *leaf, const char **reason)
+check_inclusion(const UnrdfReceipt *r, const uint8 *leaf, const char **reason,
+				UnrdfEvidence *evidence)
 {
 	UnrdfLogHead head;
 	UnrdfInclusion p;
@@ -335,6 +336,8 @@ check_inclusion(const UnrdfReceipt *r, const uint8 *leaf, const char **reason)
 	else if (!unrdf_verify_inclusion(p.index, p.size, leaf,
 									 (const uint8(*)[UNRDF_HASH_LEN]) p.hashes, p.n, head.root))
 		*reason = "inclusion proof does not lead to the root of the newest tree";
+	else
+		*reason = UnrdfEvidenceFind(p.index, evidence);
 	return *reason ? UNRDF_VERDICT_BAD : UNRDF_VERDICT_OK;
 }
 
@@ -346,7 +349,8 @@ check_erasure(int64 erasure, const char **reason)
 	const char *why;
 	uint64 index;
 	uint8 leaf[UNRDF_HASH_LEN];
-	UnrdfVerdict verdict = UnrdfVerify(erasure, &why);
+	UnrdfEvidence evidence;
+	UnrdfVerdict verdict = UnrdfVerify(erasure, &why, &evidence);
 
 	if (verdict == UNRDF_VERDICT_PENDING)
 		*reason = "the erasure is not integrated yet";
@@ -363,10 +367,11 @@ check_erasure(int64 erasure, const char **reason)
 
 /*
  * UnrdfVerify recomputes everything about one receipt from the rows that the active snapshot sees.
- * *reason says which check failed, or what erased it; NULL with UNRDF_VERDICT_OK.
+ * *reason says which check failed, or what erased it; NULL with UNRDF_VERDICT_OK. *evidence is set
+ * where the verdict is that or UNRDF_VERDICT_ERASED.
  */
 UnrdfVerdict
-UnrdfVerify(int64 receipt, const char **reason)
+UnrdfVerify(int64 receipt, const char **reason, UnrdfEvidence *evidence)
 {
 	UnrdfChecker c;
 	UnrdfVerdict verdict = UNRDF_VERDICT_BAD;
@@ -377,7 +382,7 @@ UnrdfVerify(int64 receipt, const char **reason)
 	if (*reason == UnrdfReceiptMissing)
 		verdict = UNRDF_VERDICT_MISSING;
 	else if (*reason == NULL)
-		verdict = check_inclusion(&c.receipt, c.leaf, reason);
+		verdict = check_inclusion(&c.receipt, c.leaf, reason, evidence);
 	erasure = c.erasure;
 	UnrdfCheckerEnd(&c);
 	return verdict == UNRDF_VERDICT_OK && erasure != 0 ? check_erasure(erasure, reason) : verdict;

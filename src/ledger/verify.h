@@ -7,6 +7,7 @@
 #include "lib/stringinfo.h"
 
 #include "base/lookup.h"
+#include "ledger/evidence.h"
 #include "ledger/log.h"
 #include "ledger/receipt.h"
 
@@ -42,7 +43,7 @@ extern void UnrdfCheckerBegin(UnrdfChecker *c);
 extern const char *UnrdfCheckReceipt(UnrdfChecker *c, int64 id);
 extern void UnrdfCheckerEnd(UnrdfChecker *c);
 extern uint64 UnrdfLogPast(const UnrdfLogHead *head);
-extern UnrdfVerdict UnrdfVerify(int64 receipt, const char **reason);
+extern UnrdfVerdict UnrdfVerify(int64 receipt, const char **reason, UnrdfEvidence *evidence);
 
 /* verify_parallel.c */
 extern void UnrdfVerifyInit(void);

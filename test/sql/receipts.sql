@@ -127,7 +127,7 @@ SELECT * FROM unrdf.verify_all(2);
 -- not integrated yet: this transaction's own
 BEGIN;
 SELECT unrdf.record('create', 'rc pending') AS own \gset
-SELECT * FROM unrdf.verify(:own);
+SELECT verdict, reason FROM unrdf.verify(:own);
 SELECT unrdf.leaf_index(:own) IS NULL AS not_yet;
 ROLLBACK;
 

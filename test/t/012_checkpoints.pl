@@ -54,6 +54,13 @@ sub published_again
 	return;
 }
 
+sub evidence
+{
+	my ($id) = @_;
+
+	return $node->safe_psql('postgres', "SELECT * FROM unrdf.verify($id)");
+}
+
 sub verifies
 {
 	my ($key, $size) = @_;
@@ -76,15 +83,22 @@ like($node->safe_psql('postgres', 'SELECT unrdf.checkpoint()'), qr/^\Q$origin\E\
 	'and is a note of origin, size and root');
 is($node->safe_psql('postgres', 'SELECT publishing, size = published_size FROM unrdf.log_status'), 'signed|t', 'log_status');
 
+# What stands behind a receipt
+my $alone = $node->safe_psql('postgres', "SELECT unrdf.record('create', 'alone')");
+wait_for($node, 'postgres', "SELECT unrdf.leaf_index($alone) IS NOT NULL");
+is(evidence($alone), 'ok||self-checked||0|0', 'no checkpoint has it');
+publish('two');
+is(evidence($alone), 'ok||published|3|0|0', 'one has');
+
 # Many sizes, each consistent with the next
-publish("size $_") for 2 .. 6;
+publish("size $_") for 4 .. 6;
 $node->safe_psql('postgres', "SELECT count(unrdf.record('update', 'many')) FROM generate_series(1, 300)");
 publish('after many');
 is( $node->safe_psql('postgres', q(
 		SELECT count(*), count(*) FILTER (WHERE unrdf.verify_consistency(p.old_tree_size, c.root, p.tree_size, h.root, p.proof)),
 			count(*) FILTER (WHERE unrdf.verify_checkpoint(unrdf.checkpoint(c.size), k.key))
 		FROM unrdf.checkpoint AS c, unrdf.log_keys AS k, unrdf.log_size() AS h, unrdf.consistency_proof(1, c.size, h.size) AS p)),
-	'7|7|7', 'every checkpoint is kept, signed, and of a prefix of the log');
+	'6|6|6', 'every checkpoint is kept, signed, and of a prefix of the log');
 
 # What OpenSSL says, that knows nothing of notes
 my ($body, $signature) = $node->safe_psql('postgres', 'SELECT unrdf.checkpoint()') =~ /^(.*\n)\n\S+ \S+ (\S+)$/s or die 'no checkpoint';
@@ -208,8 +222,14 @@ published_again('with a key');
 $node->safe_psql('postgres', 'CREATE TABLE kept AS SELECT * FROM unrdf.checkpoint ORDER BY size DESC LIMIT 1');
 $node->safe_psql('postgres', "UPDATE unrdf.checkpoint AS c SET root = sha256('') FROM kept AS k WHERE c.size = k.size");
 refused(qr/log does not have the root of its checkpoint of size \d+/, 'another root');
+like(evidence($first), qr/^bad\|log does not have the root of its checkpoint of size \d+\|\|\|\|$/, 'which is said of every receipt that it has');
+is($node->safe_psql('postgres', "SELECT source, their_size > 0, own_size >= their_size, their_head ~ '^$origin' FROM unrdf.divergence"), 'unrdf.checkpoint|t|t|t', 'the evidence is kept');
 $node->safe_psql('postgres', 'UPDATE unrdf.checkpoint AS c SET root = k.root FROM kept AS k WHERE c.size = k.size');
 published_again('root');
+$node->safe_psql('postgres', "UPDATE unrdf.checkpoint SET signatures = replace(signatures, ' ' || origin || ' ', ' ' || origin || ' A') WHERE size = (SELECT max(size) FROM unrdf.checkpoint)");
+like(evidence($first), qr/^bad\|checkpoint of size \d+ is not signed by the log's keys/, 'another signature');
+publish('one more');
+is($node->safe_psql('postgres', "SELECT verdict, evidence FROM unrdf.verify($first)"), 'ok|published', 'the next checkpoint is as good');
 $node->safe_psql('postgres', "INSERT INTO unrdf.checkpoint SELECT log, origin, size + 1000000, root, epoch, now(), signatures, replicated, stores FROM kept");
 refused(qr/log has \d+ leaves, its last checkpoint \d+/, 'a log that became shorter');
 sql_fails($node, 'postgres', "SELECT unrdf.export_receipt($first);", 'XX001', qr/log does not have the tree of its checkpoint/, 'nothing is exported from it');
@@ -250,7 +270,7 @@ $standby->start;
 $node->append_conf('postgresql.conf', "synchronous_standby_names = 'standby'");
 $node->reload;
 wait_for($node, 'postgres', "SELECT sync_state = 'sync' FROM pg_stat_replication");
-publish('with a standby');
+is(evidence(publish('with a standby')) =~ s/\d+/N/r, 'ok||replicated|N|0|0', 'replicated before it was published');
 is($standby->safe_psql('postgres', "SELECT unrdf.verify_checkpoint(unrdf.checkpoint(), '$second')"), 't', 'a standby has the checkpoint');
 is($standby->safe_psql('postgres', 'SELECT publishing IS NULL, published_size > 0 FROM unrdf.log_status'), 't|t', 'and its log_status');
 $standby->stop;

@@ -150,6 +150,7 @@ append_to_file("$store/unrdf-store", '');
 my $size = published('directory');
 is(head_of($origin), "unrdf-head/v1\nepoch 1\nsystem " . $node->safe_psql('postgres', 'SELECT system_identifier FROM pg_control_system()') . "\n\n"
 	  . $node->safe_psql('postgres', 'SELECT unrdf.checkpoint()'), 'the directory has the checkpoint, epoch and system identifier');
+is($node->safe_psql('postgres', 'SELECT verdict, evidence, checkpoint FROM unrdf.verify((SELECT max(id) FROM unrdf.receipt))'), "ok|stored|$size", 'which stands behind a receipt');
 is($node->safe_psql('postgres', "SELECT stores = 'file:$store' FROM unrdf.checkpoint ORDER BY size DESC LIMIT 1"), 't', 'and the row says so');
 my $file = (grep { !/lock|unrdf-store/ } glob "$store/*")[0];
 my $head = slurp_file($file);
@@ -252,6 +253,20 @@ $node->safe_psql('postgres', "SELECT unrdf.trust_witness('$cosigner')");
 $size = published('witness');
 is($node->safe_psql('postgres', "SELECT unrdf.verify_checkpoint(unrdf.checkpoint(), '$cosigner')"), 't', 'and cosigned');
 is($witness->safe_psql('postgres', 'SELECT max(size) FROM unrdf.witnessed'), $size, 'which has it');
+my $verify = 'SELECT * FROM unrdf.verify((SELECT max(id) FROM unrdf.receipt))';
+is($node->safe_psql('postgres', $verify), "ok||witnessed|$size|1|1", 'which stands behind a receipt');
+$node->append_conf('postgresql.conf', 'unrdf.witness_quorum = 2');
+$node->reload;
+wait_for($node, 'postgres', "SELECT current_setting('unrdf.witness_quorum') = '2'");
+is($node->safe_psql('postgres', $verify), "ok||stored|$size|1|1", 'as far as one of two that are needed does');
+$node->append_conf('postgresql.conf', 'unrdf.witness_quorum = 1');
+$node->reload;
+wait_for($node, 'postgres', "SELECT current_setting('unrdf.witness_quorum') = '1'");
+$node->safe_psql('postgres', "CREATE TABLE line AS SELECT line FROM unrdf.cosignature WHERE size = $size");
+$node->safe_psql('postgres', "UPDATE unrdf.cosignature SET line = left(line, 40) || chr(ascii(substr(line, 41, 1)) # 1) || substr(line, 42) WHERE size = $size");
+is($node->safe_psql('postgres', $verify), "bad|a cosignature of the checkpoint of size $size does not verify||||", 'a forged one does not');
+$node->safe_psql('postgres', "UPDATE unrdf.cosignature SET line = (SELECT line FROM line) WHERE size = $size");
+is($node->safe_psql('postgres', $verify), "ok||witnessed|$size|1|1", 'the true one does again');
 for my $case ([ 'flip', qr/its cosignature does not verify/ ], [ 'drop', qr/its cosignature does not verify/ ], [ 'answer 200 garbage', qr/its cosignature does not verify/ ],
 	[ 'answer 409 ', qr/HTTP status 409/ ], [ 'answer 409 7', qr/HTTP status 409/ ], [ 'answer 409 99999999999999999999\n', qr/HTTP status 409/ ],
 	[ 'answer 422 ', qr/HTTP status 422/ ], [ 'answer 500 ', qr/HTTP status 500/ ], [ 'silent', qr/.*(timed out|Timeout)/i ])
