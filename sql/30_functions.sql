@@ -171,6 +171,10 @@ CREATE FUNCTION unrdf.export_tiles(directory text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'unrdf_export_tiles' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.export_tiles(text) IS 'Writes the log up to its newest checkpoint as static files (C2SP tlog-tiles: checkpoint, tiles, entry bundles) into a directory of the server''s, which any web server can serve, and returns how many files it wrote. What is there already is kept: called again it goes on. For members of pg_write_server_files.';
 
+CREATE FUNCTION unrdf.first_difference(directory text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'unrdf_first_difference_fn' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION unrdf.first_difference(text) IS 'The index of the first leaf that this log and another, whose tiles are in a directory of the server (C2SP tlog-tiles, as unrdf.export_tiles() writes them), do not have in common; also where one is only longer. Null where they are the same. Reads a few hashes per level. For members of pg_read_server_files.';
+
 -- Witnesses
 
 CREATE FUNCTION unrdf.trust_witness(key text) RETURNS void

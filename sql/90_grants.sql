@@ -10,7 +10,7 @@ REVOKE EXECUTE ON FUNCTION
 	unrdf.record(text, text, jsonb, text), unrdf.erase(bigint, text), unrdf.canonical_receipt(bigint), unrdf.receipt(bigint), unrdf.leaf_index(bigint), unrdf.log_size(),
 	unrdf.inclusion_proof(bigint, bigint), unrdf.inclusion_proof(int, bigint, bigint), unrdf.consistency_proof(int, bigint, bigint), unrdf.verify(bigint), unrdf.verify_all(int), unrdf.integrate(),
 	unrdf.checkpoint(bigint), unrdf.publish_checkpoint(interval), unrdf.add_log_key(), unrdf.draw_origin(), unrdf.new_origin(text), unrdf.trust_witness(text), unrdf.witness_request(bigint), unrdf.add_cosignatures(text, bigint),
-	unrdf.add_witness_key(), unrdf.watch_log(text), unrdf.witness_check(text), unrdf.witness_cosign(text, bigint), unrdf.export_receipt(bigint), unrdf.export_tiles(text), unrdf.log_state(),
+	unrdf.add_witness_key(), unrdf.watch_log(text), unrdf.witness_check(text), unrdf.witness_cosign(text, bigint), unrdf.export_receipt(bigint), unrdf.export_tiles(text), unrdf.first_difference(text), unrdf.log_state(),
 	unrdf.workers(), unrdf.verify_progress(), unrdf.restore_begins(), unrdf.restore_ends(), unrdf.finish_restore()
 	FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE unrdf.witness_add_checkpoint(text, int, text) FROM PUBLIC;

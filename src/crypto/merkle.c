@@ -397,3 +397,54 @@ unrdf_verify_consistency(uint64_t old, uint64_t size, const uint8_t old_root[UNR
 		   memcmp(before, old_root, UNRDF_HASH_LEN) == 0 &&
 		   memcmp(after, root, UNRDF_HASH_LEN) == 0;
 }
+
+/* Descends from a subtree that differs to its first leaf that does. */
+static int
+descend(int level, uint64_t node, UnrdfNodeSource source, void *arg, UnrdfNodeSource other,
+		void *other_arg, uint64_t *index)
+{
+	uint8_t hash[UNRDF_HASH_LEN];
+	uint8_t other_hash[UNRDF_HASH_LEN];
+
+	while (level > 0)
+	{
+		level--;
+		node *= 2;
+		if (source(arg, level, node, hash) != 0 || other(other_arg, level, node, other_hash) != 0)
+			return -1;
+		if (memcmp(hash, other_hash, UNRDF_HASH_LEN) == 0)
+			node++;
+	}
+	*index = node;
+	return 0;
+}
+
+/*
+ * Finds the first of `size` leaves that two logs do not have in common, with at most 63 hashes of
+ * perfect subtrees to either side of the way down.  Returns 0, with size in *index where there is none;
+ * -1 where a source fails.
+ */
+int
+unrdf_first_difference(uint64_t size, UnrdfNodeSource source, void *arg, UnrdfNodeSource other,
+					   void *other_arg, uint64_t *index)
+{
+	uint8_t hash[UNRDF_HASH_LEN];
+	uint8_t other_hash[UNRDF_HASH_LEN];
+	uint64_t first = 0;
+	int level;
+
+	for (level = 62; level >= 0; level--)
+	{
+		uint64_t node = first >> level;
+
+		if ((size >> level & 1) == 0)
+			continue;
+		if (source(arg, level, node, hash) != 0 || other(other_arg, level, node, other_hash) != 0)
+			return -1;
+		if (memcmp(hash, other_hash, UNRDF_HASH_LEN) != 0)
+			return descend(level, node, source, arg, other, other_arg, index);
+		first += UINT64_C(1) << level;
+	}
+	*index = size;
+	return 0;
+}

@@ -60,4 +60,7 @@ extern bool unrdf_verify_consistency(uint64_t old, uint64_t size,
 									 const uint8_t root[UNRDF_HASH_LEN],
 									 const uint8_t (*proof)[UNRDF_HASH_LEN], int nproof);
 
+extern int unrdf_first_difference(uint64_t size, UnrdfNodeSource source, void *arg,
+								  UnrdfNodeSource other, void *other_arg, uint64_t *index);
+
 #endif /* UNRDF_MERKLE_H */

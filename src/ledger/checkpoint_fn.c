@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(unrdf_checkpoint);
 PG_FUNCTION_INFO_V1(unrdf_draw_origin);
 PG_FUNCTION_INFO_V1(unrdf_export_receipt);
 PG_FUNCTION_INFO_V1(unrdf_export_tiles);
+PG_FUNCTION_INFO_V1(unrdf_first_difference_fn);
 PG_FUNCTION_INFO_V1(unrdf_log_state);
 PG_FUNCTION_INFO_V1(unrdf_publish_checkpoint);
 PG_FUNCTION_INFO_V1(unrdf_verify_checkpoint);
@@ -67,6 +68,17 @@ Datum
 unrdf_export_tiles(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT64(UnrdfTilesExport(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+}
+
+/* unrdf.first_difference(directory): UnrdfTilesDiffer; null where there is none. */
+Datum
+unrdf_first_difference_fn(PG_FUNCTION_ARGS)
+{
+	int64 index = UnrdfTilesDiffer(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	if (index < 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(index);
 }
 
 /* unrdf.verify_checkpoint(checkpoint, key): false for whatever is malformed. */

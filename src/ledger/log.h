@@ -5,10 +5,8 @@
 
 #include "base/lookup.h"
 #include "crypto/merkle.h"
+#include "crypto/tile.h"
 
-#define UNRDF_TILE_HEIGHT 8
-#define UNRDF_TILE_WIDTH 256
-#define UNRDF_TILE_LEVELS 8
 #define UNRDF_LEAF_ENTRY 40 /* receipt id in network order, leaf hash */
 #define UNRDF_LEAF_RUN 4096 /* most entries of a run */
 

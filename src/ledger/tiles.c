@@ -24,8 +24,11 @@
 
 #include "ledger/checkpoint.h"
 #include "ledger/log.h"
+#include "ledger/proof.h"
 #include "ledger/receipt.h"
 #include "ledger/tiles.h"
+
+#define MOST_CHECKPOINT 65536
 
 typedef struct Export
 {
@@ -92,22 +95,14 @@ is_there(const char *path, off_t len)
 		   (len < 0 ? st.st_size > 0 : st.st_size == len);
 }
 
-/* A tile's path: three digits a folder, all but the last after an x; of one that is not full, its width. */
 static char *
 tile_path(const Export *e, const char *level, uint64 n, int width)
 {
-	char number[64] = "";
-	char rest[64];
+	char *path = palloc(UNRDF_TILE_PATH_MAX);
 
-	snprintf(number, sizeof(number), "%03d", (int) (n % 1000));
-	for (n /= 1000; n > 0; n /= 1000)
-	{
-		strlcpy(rest, number, sizeof(rest));
-		snprintf(number, sizeof(number), "x%03d/%s", (int) (n % 1000), rest);
-	}
-	if (width == UNRDF_TILE_WIDTH)
-		return psprintf("%s/tile/%s/%s", e->directory, level, number);
-	return psprintf("%s/tile/%s/%s.p/%d", e->directory, level, number, width);
+	if (unrdf_tile_path(e->directory, level, n, width, path) != 0)
+		ereport(ERROR, (errcode(ERRCODE_NAME_TOO_LONG), errmsg("directory's name is too long")));
+	return path;
 }
 
 static void
@@ -199,31 +194,83 @@ export_level(Export *e, int q, uint64 count)
 	}
 }
 
+/* Checks who asks, and returns a directory's path in canonical form. */
+static char *
+check_directory(const char *directory, Oid role, const char *what)
+{
+	char *canonical = pstrdup(directory);
+
+	if (!has_privs_of_role(GetUserId(), role))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied to %s files of the server", what),
+						errhint("A member of pg_%s_server_files may.", what)));
+	canonicalize_path(canonical);
+	if (!is_absolute_path(canonical))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME),
+						errmsg("\"%s\" is not an absolute path", directory)));
+	return canonical;
+}
+
+/* Reads the checkpoint in a directory; false where there is none. Raises 22023 for what is no checkpoint. */
+static bool
+read_checkpoint(const char *directory, UnrdfCheckpoint *c)
+{
+	char *path = psprintf("%s/checkpoint", directory);
+	char *text = palloc0(MOST_CHECKPOINT + 1);
+	char *end;
+	int fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+
+	if (fd < 0 && errno == ENOENT)
+		return false;
+	if (fd < 0)
+		file_error("open file", path);
+	if (read(fd, text, MOST_CHECKPOINT) < 0)
+		file_error("read file", path);
+	CloseTransientFile(fd);
+	end = strstr(text, "\n\n");
+	if (end == NULL || unrdf_checkpoint_parse(text, end + 1 - text, c) != 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"%s\" is no checkpoint", path)));
+	return true;
+}
+
+/*
+ * Raises 55000 where a directory has another log: its files would be mixed with ours. The origin may be another, as after
+ * unrdf.new_origin().
+ */
+static void
+check_prefix(const char *directory, uint64 size)
+{
+	UnrdfCheckpoint c;
+	uint8 root[UNRDF_HASH_LEN];
+
+	if (read_checkpoint(directory, &c) &&
+		(c.size > size || !UnrdfRootOfSize(UNRDF_RECEIPTS_LOG, c.size, root) ||
+		 memcmp(root, c.root, UNRDF_HASH_LEN) != 0))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("directory \"%s\" has another log", directory),
+						errdetail("The tree of its checkpoint is no prefix of this log."),
+						errhint("unrdf.first_difference() tells from where on.")));
+}
+
 /*
  * UnrdfTilesExport writes the log of receipts, as far as its newest checkpoint goes, into a directory of the server's, and
- * returns how many files it wrote. Raises 42501 for who may not write files there, 55000 without a checkpoint, XX001 where the
+ * returns how many files it wrote. Raises 42501 for who may not write files there, 55000 without a checkpoint or where another log is there, XX001 where the
  * log lacks something, and what the file system says.
  */
 int64
 UnrdfTilesExport(const char *directory)
 {
-	char *canonical = pstrdup(directory);
+	char *canonical = check_directory(directory, ROLE_PG_WRITE_SERVER_FILES, "write");
 	Export e = {0};
 	UnrdfPublished p;
 	StringInfoData note;
 
-	if (!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied to write files of the server"),
-						errhint("A member of pg_write_server_files may.")));
-	canonicalize_path(canonical);
-	if (!is_absolute_path(canonical))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME),
-						errmsg("\"%s\" is not an absolute path", directory)));
 	if (!UnrdfCheckpointOwn(NULL, &p))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("no checkpoint was published"),
 						errhint("Run unrdf.publish_checkpoint().")));
+	check_prefix(canonical, p.checkpoint.size);
 	e.directory = canonical;
 	e.size = p.checkpoint.size;
 	e.context =
@@ -239,4 +286,37 @@ UnrdfTilesExport(const char *directory)
 	UnrdfCheckpointText(&p, &note);
 	write_file(&e, psprintf("%s/checkpoint", canonical), note.data, note.len);
 	return e.written;
+}
+
+/*
+ * UnrdfTilesDiffer returns the index of the first leaf that our log and the one whose tiles are in a directory of the server's
+ * do not have in common, also where one is just longer; -1 where they are the same. Raises 42501 for who may not read files
+ * there, 22023 where there is no checkpoint or a tile is missing.
+ */
+int64
+UnrdfTilesDiffer(const char *directory)
+{
+	char *canonical = check_directory(directory, ROLE_PG_READ_SERVER_FILES, "read");
+	UnrdfTileReader *theirs = palloc0(sizeof(UnrdfTileReader));
+	UnrdfNodeReader *ours;
+	UnrdfCheckpoint c;
+	UnrdfLogHead head;
+	uint64 index;
+	bool failed;
+
+	if (!read_checkpoint(canonical, &c))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("there is no checkpoint in \"%s\"", canonical)));
+	theirs->directory = canonical;
+	theirs->size = c.size;
+	UnrdfLogHeadRead(UNRDF_RECEIPTS_LOG, &head);
+	ours = UnrdfNodeReaderBegin(UNRDF_RECEIPTS_LOG);
+	failed = unrdf_first_difference(Min(c.size, head.size), UnrdfNodeRead, ours, unrdf_tile_node,
+									theirs, &index) != 0;
+	UnrdfNodeReaderEnd(ours);
+	if (failed)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a tile is missing, in this log or in \"%s\", or has another size",
+							   canonical)));
+	return index == Max(c.size, head.size) ? -1 : (int64) index;
 }

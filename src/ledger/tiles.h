@@ -4,5 +4,6 @@
 #include "postgres.h"
 
 extern int64 UnrdfTilesExport(const char *directory);
+extern int64 UnrdfTilesDiffer(const char *directory);
 
 #endif /* UNRDF_TILES_H */

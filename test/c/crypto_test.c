@@ -139,6 +139,7 @@ main(void)
 	test_canonical();
 	test_merkle();
 	test_consistency();
+	test_difference();
 	test_note();
 	test_policy();
 	return finish_tests();

@@ -23,6 +23,7 @@ extern void from_hex(const char *hex, uint8_t *bytes);
 
 extern void test_canonical(void);
 extern void test_consistency(void);
+extern void test_difference(void);
 extern void test_merkle(void);
 extern void test_note(void);
 extern void test_policy(void);

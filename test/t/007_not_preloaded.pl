@@ -75,7 +75,7 @@ install($node, 'postgres');
 pass('CREATE EXTENSION and register_handler work');
 is($node->safe_psql('postgres', q(
 		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%' AND prokind <> 'p')),
-	join(' ', sort keys %needing, keys %working, @configuring, 'export_tiles', 'workers'), 'these are all functions');
+	join(' ', sort keys %needing, keys %working, @configuring, 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
 assert_refused('new', grep { $_ ne 'integrate' } sort keys %needing);
 is($node->safe_psql('postgres', 'SELECT unrdf.integrate()'), '0', 'there is nothing to integrate');
 is($node->safe_psql('postgres', q(SELECT (SELECT count(*) FROM unrdf.job), (SELECT count(*) FROM unrdf.receipt), (SELECT count(*) FROM unrdf.epoch))),

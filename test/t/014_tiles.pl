@@ -161,11 +161,22 @@ is(export(), '2', 'which is written again');
 is(consistent($some, $many, $site), '0: consistent: 600 leaves are a prefix of 256700', 'and all is well');
 
 # Refused
+sql_fails($node, 'postgres', "SELECT unrdf.first_difference('site');", '42602', qr/is not an absolute path/, 'first_difference: a relative path');
+sql_fails($node, 'postgres', "SELECT unrdf.first_difference('$dir');", '22023', qr/there is no checkpoint in/, 'first_difference: no checkpoint');
+mkdir "$dir/bad";
+append_to_file("$dir/bad/checkpoint", 'garbage');
+sql_fails($node, 'postgres', "SELECT unrdf.first_difference('$dir/bad');", '22023', qr/is no checkpoint/, 'first_difference: what is none');
+sql_fails($node, 'postgres', "SELECT unrdf.export_tiles('$dir/bad');", '22023', qr/is no checkpoint/, 'nor is anything written beside it');
+unlink "$dir/bad/checkpoint";
+append_to_file("$dir/bad/checkpoint", $some);
+sql_fails($node, 'postgres', "SELECT unrdf.first_difference('$dir/bad');", '22023', qr/a tile is missing/, 'first_difference: no tiles');
 sql_fails($node, 'postgres', "SELECT unrdf.export_tiles('site');", '42602', qr/is not an absolute path/, 'a relative path');
 sql_fails($node, 'postgres', "SELECT unrdf.export_tiles('$dir/none');", '58P01', qr/could not create directory/, 'a directory that is not there');
 append_to_file("$dir/file", 'x');
 sql_fails($node, 'postgres', "SELECT unrdf.export_tiles('$dir/file');", '42809', qr/could not create directory|Not a directory/, 'what is no directory');
 $node->safe_psql('postgres', 'CREATE ROLE app; GRANT USAGE ON SCHEMA unrdf TO app; GRANT EXECUTE ON FUNCTION unrdf.export_tiles(text) TO app');
+$node->safe_psql('postgres', 'GRANT EXECUTE ON FUNCTION unrdf.first_difference(text) TO app');
+sql_fails($node, 'postgres', "SET ROLE app;\nSELECT unrdf.first_difference('$site');", '42501', qr/permission denied to read files of the server/, 'a role that may read no files');
 sql_fails($node, 'postgres', "SET ROLE app;\nSELECT unrdf.export_tiles('$site');", '42501', qr/permission denied to write files of the server/, 'a role that may write no files');
 $node->safe_psql('postgres', 'GRANT pg_write_server_files TO app');
 is($node->safe_psql('postgres', "SET ROLE app;\nSELECT unrdf.export_tiles('$site')"), '1', 'one that may');

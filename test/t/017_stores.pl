@@ -281,9 +281,13 @@ published('an honest one');
 my $etcd_store = "etcd:http://127.0.0.1:$port";
 set_stores("file:$store $etcd_store witness:http://127.0.0.1:$ports");
 published('all three');
+my $common = $node->safe_psql('postgres', 'SELECT size FROM unrdf.log_size()');
 $node->backup('old');
 grow(20);
 my $newest = published('later');
+mkdir "$dir/tiles";
+$node->safe_psql('postgres', "SELECT unrdf.export_tiles('$dir/tiles')");
+is($node->safe_psql('postgres', "SELECT unrdf.first_difference('$dir/tiles') IS NULL"), 't', 'a log does not differ from its own tiles');
 my $old = PostgreSQL::Test::Cluster->new('old');
 $old->init_from_backup($node, 'old');
 chmod 0600, $old->data_dir . '/unrdf_log.keys'; # which the test's way of copying opens to others
@@ -298,7 +302,10 @@ is($old->safe_psql('postgres', 'SELECT count(*), count(*) FILTER (WHERE their_si
 	'3|3|2|2', 'the evidence is kept');
 is($old->safe_psql('postgres', "SELECT unrdf.verify_checkpoint(regexp_replace(their_head, '^.*?\\n\\n', ''), key) FROM unrdf.divergence, unrdf.log_keys WHERE source LIKE 'file:%'"), 't',
 	'with the signature of the other tree');
+is($old->safe_psql('postgres', "SELECT unrdf.first_difference('$dir/tiles')"), $common, 'the first leaf that it lacks');
 grow(100, $old);
+is($old->safe_psql('postgres', "SELECT unrdf.first_difference('$dir/tiles')"), $common, 'the first leaf that differs');
+mkdir "$dir/of old";
 for my $place ("file:$store", $etcd_store, "witness:http://127.0.0.1:$ports")
 {
 	set_stores($place, $old);
@@ -309,9 +316,12 @@ set_stores("file:$store $etcd_store", $old);
 my $new = $old->safe_psql('postgres', "SELECT unrdf.new_origin('restored from an old backup')");
 wait_for($old, 'postgres', "SELECT origin = '$new' FROM unrdf.log_status");
 published('under a new origin', $old);
+sql_fails($old, 'postgres', "SELECT unrdf.export_tiles('$dir/tiles');", '55000', qr/has another log/, 'its tiles are not mixed with the others');
+$old->safe_psql('postgres', "SELECT unrdf.export_tiles('$dir/of old')");
 like(head_of($new), qr/^\Q$new\E$/m, 'which the stores keep beside the other');
 $old->stop;
 published('the original goes on');
+is($node->safe_psql('postgres', "SELECT unrdf.first_difference('$dir/of old')"), $common, 'the original finds the same');
 
 # A standby that was behind when it was promoted
 set_stores("file:$store $etcd_store");
