@@ -1,5 +1,8 @@
 /*
  * clock.c: the only reader of time.
+ *
+ * What is shown or stored is of the wall clock, and so is when a job is due. What a process waits for, or measures, is in
+ * ticks: somebody may set the wall clock back by an hour, and nothing must stand still for an hour then.
  */
 #include "postgres.h"
 
@@ -11,12 +14,30 @@
 #include "datatype/timestamp.h"
 
 #include "base/clock.h"
+#include "base/guc.h"
 
-/* UnrdfNow returns the wall clock. */
+/* UnrdfServerNow returns the wall clock that the server's own time-outs go by. */
+TimestampTz
+UnrdfServerNow(void)
+{
+	return GetCurrentTimestamp();
+}
+
+/* UnrdfNow returns the wall clock, which tests can set by unrdf.clock_offset. */
 TimestampTz
 UnrdfNow(void)
 {
-	return GetCurrentTimestamp();
+	return UnrdfServerNow() + unrdf_clock_offset * USECS_PER_SEC;
+}
+
+/* UnrdfTicks returns microseconds of a clock that nobody sets: of use for differences only. */
+int64
+UnrdfTicks(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * USECS_PER_SEC + t.tv_nsec / 1000;
 }
 
 /* UnrdfUnixMicros converts a timestamp to microseconds since 1970-01-01 00:00 UTC. */
@@ -39,17 +60,29 @@ UnrdfIntervalMillis(const Interval *i)
 	return (int64) ceil(Min(most, Max(-most, ms)));
 }
 
-/* UnrdfMillisUntil returns the milliseconds from now until t, rounded up, between 0 and most. */
-long
-UnrdfMillisUntil(TimestampTz t, long most)
+/* The milliseconds from one time to another, rounded up, between 0 and most. */
+static long
+millis_between(int64 now, int64 t, long most)
 {
-	TimestampTz now = UnrdfNow();
-
 	if (t <= now)
 		return 0;
 	if ((t - now) / 1000 >= most)
 		return most;
 	return (long) ((t - now + 999) / 1000);
+}
+
+/* UnrdfMillisUntil returns the milliseconds from now until t, rounded up, between 0 and most. */
+long
+UnrdfMillisUntil(TimestampTz t, long most)
+{
+	return millis_between(UnrdfNow(), t, most);
+}
+
+/* UnrdfMillisUntilTick does the same for a time in ticks. */
+long
+UnrdfMillisUntilTick(int64 tick, long most)
+{
+	return millis_between(UnrdfTicks(), tick, most);
 }
 
 /*

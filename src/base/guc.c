@@ -11,6 +11,7 @@
 
 int unrdf_checkpoint_interval = 10000;
 char *unrdf_checkpoint_stores = NULL;
+int unrdf_clock_offset = 0;
 int unrdf_dispatcher_memory = 65536;
 int unrdf_executor_idle_time = 10000;
 int unrdf_executor_slots = 128;
@@ -74,6 +75,10 @@ UnrdfGucInit(void)
 		"file:/directory, etcd:http://host:2379[,…] or witness:https://host/path, separated by "
 		"spaces. A checkpoint is published when all of them have taken it.",
 		&unrdf_checkpoint_stores, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_stores, NULL, NULL);
+	DefineCustomIntVariable("unrdf.clock_offset", "Added to the wall clock that unrdf reads.",
+							"For tests of what happens when somebody sets the clock.",
+							&unrdf_clock_offset, 0, -INT_MAX, INT_MAX, PGC_SIGHUP,
+							GUC_UNIT_S | GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL, NULL, NULL, NULL);
 	DefineCustomIntVariable("unrdf.dispatcher_memory",
 							"Memory a dispatcher may use for jobs it knows of.",
 							"Jobs beyond it wait in their table.", &unrdf_dispatcher_memory, 65536,

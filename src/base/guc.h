@@ -5,6 +5,7 @@
 
 extern int unrdf_checkpoint_interval; /* ms */
 extern char *unrdf_checkpoint_stores;
+extern int unrdf_clock_offset;       /* s */
 extern int unrdf_dispatcher_memory;  /* kB */
 extern int unrdf_executor_idle_time; /* ms */
 extern int unrdf_executor_slots;

@@ -199,7 +199,7 @@ check_refusal(void)
 
 /* Waits until a checkpoint has `size` leaves; false where it has not by then. Raises 55000 where it is refused. */
 static bool
-wait_for_checkpoint(UnrdfDatabase *db, uint64 size, TimestampTz until)
+wait_for_checkpoint(UnrdfDatabase *db, uint64 size, int64 until)
 {
 	uint32 request = pg_atomic_add_fetch_u32(&db->checkpoints_wanted, 1);
 	bool in_time = true;
@@ -210,35 +210,36 @@ wait_for_checkpoint(UnrdfDatabase *db, uint64 size, TimestampTz until)
 	{
 		if ((int32) (pg_atomic_read_u32(&db->checkpoints_tried) - request) >= 0)
 			check_refusal();
-		in_time = UnrdfNow() < until;
+		in_time = UnrdfTicks() < until;
 		if (in_time)
-			(void) ConditionVariableTimedSleep(&db->checkpoint_tried, UnrdfMillisUntil(until, 1000),
+			(void) ConditionVariableTimedSleep(&db->checkpoint_tried,
+											   UnrdfMillisUntilTick(until, 1000),
 											   unrdf_wait_event("UnrdfCheckpoint"));
 	}
 	ConditionVariableCancelSleep();
 	return pg_atomic_read_u64(&db->published) >= size;
 }
 
-/* A time-out argument's end; raises 22023 where it is negative. */
-static TimestampTz
+/* A time-out argument's end in ticks; raises 22023 where it is negative. */
+static int64
 end_of_timeout(FunctionCallInfo fcinfo, int arg)
 {
 	int64 ms;
 
 	if (PG_ARGISNULL(arg))
-		return DT_NOEND;
+		return PG_INT64_MAX;
 	ms = UnrdfIntervalMillis(PG_GETARG_INTERVAL_P(arg));
 	if (ms < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("timeout must not be negative")));
-	return UnrdfNow() + ms * 1000;
+	return UnrdfTicks() + ms * 1000;
 }
 
 /* unrdf.publish_checkpoint(timeout): the size published; null after timeout, or while the log is empty. */
 Datum
 unrdf_publish_checkpoint(PG_FUNCTION_ARGS)
 {
-	TimestampTz until = end_of_timeout(fcinfo, 0);
+	int64 until = end_of_timeout(fcinfo, 0);
 	UnrdfDatabase *db;
 	UnrdfLogHead head;
 

@@ -182,10 +182,10 @@ UnrdfOriginNew(void)
 static int32
 ask_for_row(void)
 {
-	TimestampTz until = UnrdfNow() + ASK_MILLIS * INT64CONST(1000);
+	int64 until = UnrdfTicks() + ASK_MILLIS * INT64CONST(1000);
 	uint32 epoch = 0;
 
-	while (epoch == 0 && UnrdfNow() < until)
+	while (epoch == 0 && UnrdfTicks() < until)
 	{
 		UnrdfDatabase *db = UnrdfMyDatabase();
 

@@ -227,20 +227,21 @@ job_exists(int64 id)
 }
 
 static void
-sleep_until_ended(int64 id, TimestampTz until, int *outcome)
+sleep_until_ended(int64 id, int64 until, int *outcome)
 {
 	int bucket = (int) ((uint64) id % UNRDF_WAIT_BUCKETS);
 	ConditionVariable *cv = &UnrdfShmem->ended[bucket];
 
 	ConditionVariablePrepareToSleep(cv);
-	while ((*outcome = outcome_of(id)) == 0 && UnrdfNow() < until)
+	while ((*outcome = outcome_of(id)) == 0 && UnrdfTicks() < until)
 	{
 		/* there, nobody would wake us */
 		PreventCommandDuringRecovery("unrdf.wait()");
-		if (until == DT_NOEND)
+		if (until == PG_INT64_MAX)
 			ConditionVariableSleep(cv, unrdf_wait_event("UnrdfWait"));
 		else
-			(void) ConditionVariableTimedSleep(cv, Max(1, UnrdfMillisUntil(until, PG_INT32_MAX)),
+			(void) ConditionVariableTimedSleep(cv,
+											   Max(1, UnrdfMillisUntilTick(until, PG_INT32_MAX)),
 											   unrdf_wait_event("UnrdfWait"));
 	}
 	ConditionVariableCancelSleep();
@@ -255,11 +256,11 @@ UnrdfWaitJob(int64 id, int64 timeout_ms)
 {
 	int bucket = (int) ((uint64) id % UNRDF_WAIT_BUCKETS);
 	int outcome = 0;
-	TimestampTz now = UnrdfNow();
-	TimestampTz until = DT_NOEND;
+	int64 now = UnrdfTicks();
+	int64 until = PG_INT64_MAX;
 
 	UnrdfRequirePreload();
-	if (timeout_ms >= 0 && timeout_ms < (DT_NOEND - now) / 1000)
+	if (timeout_ms >= 0 && timeout_ms < (PG_INT64_MAX - now) / 1000)
 		until = now + timeout_ms * 1000;
 	if (!job_exists(id))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),

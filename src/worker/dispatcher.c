@@ -53,7 +53,7 @@
 typedef struct Helper
 {
 	BackgroundWorkerHandle *handle;
-	TimestampTz started;
+	int64 started; /* ticks */
 } Helper;
 
 typedef struct Dispatcher
@@ -69,8 +69,8 @@ typedef struct Dispatcher
 	int64 restores; /* -1: not counted yet */
 	bool restoring;
 	uint64 restored_until; /* restored rows with a transaction id up to here may be met again */
-	TimestampTz next_sweep;
-	TimestampTz next_floor;
+	int64 next_sweep;      /* ticks */
+	int64 next_floor;
 	bool floor_rises; /* jobs have ended since it was noted */
 	Helper integrator;
 	Helper publisher;
@@ -439,7 +439,7 @@ static void
 look(Dispatcher *d)
 {
 	uint64 hints[UNRDF_LANE_BITS / 64];
-	TimestampTz now = UnrdfNow();
+	int64 now = UnrdfTicks();
 	bool sweep = now >= d->next_sweep;
 	bool config = d->config != pg_atomic_read_u32(&d->db->config);
 	int room;
@@ -700,12 +700,12 @@ keep_helper(Dispatcher *d, Helper *helper, const char *kind, const char *functio
 
 	if (helper->handle && GetBackgroundWorkerPid(helper->handle, &started) != BGWH_STOPPED)
 		return;
-	if (pid != 0 || UnrdfNow() - helper->started < USECS_PER_SEC)
+	if (pid != 0 || UnrdfTicks() - helper->started < USECS_PER_SEC)
 		return;
 	if (helper->handle)
 		pfree(helper->handle);
 	helper->handle = NULL;
-	helper->started = UnrdfNow();
+	helper->started = UnrdfTicks();
 	if (!UnrdfStartWorker(kind, function, ObjectIdGetDatum(MyDatabaseId), &helper->handle) &&
 		!d->pool.warned)
 	{
@@ -766,7 +766,7 @@ adopt(Dispatcher *d)
 static void
 keep_floor(Dispatcher *d)
 {
-	TimestampTz now = UnrdfNow();
+	int64 now = UnrdfTicks();
 
 	if (!d->floor_rises || now < d->next_floor || d->restoring)
 		return;
@@ -782,8 +782,9 @@ keep_floor(Dispatcher *d)
 static long
 time_to_wait(Dispatcher *d)
 {
-	long ms = UnrdfMillisUntil(Min(d->next_sweep, UnrdfNextDue(d->lanes)), unrdf_sweep_interval);
+	long ms = UnrdfMillisUntil(UnrdfNextDue(d->lanes), unrdf_sweep_interval);
 
+	ms = Min(ms, UnrdfMillisUntilTick(d->next_sweep, unrdf_sweep_interval));
 	if (!d->restoring && lane_waits(d))
 		return 0;
 	/* jobs wait for an executor: look again whether more are needed */
@@ -826,7 +827,7 @@ init(Dispatcher *d)
 	d->cores = (int) Max(1, sysconf(_SC_NPROCESSORS_ONLN));
 	d->restores = -1;
 	d->floor_rises = true;
-	d->next_floor = UnrdfNow() + unrdf_floor_interval * INT64CONST(1000);
+	d->next_floor = UnrdfTicks() + unrdf_floor_interval * INT64CONST(1000);
 	UnrdfPoolInit(&d->pool);
 }
 

@@ -259,7 +259,7 @@ call_handler(Run *run, Call *call, UnrdfJob *job)
 	fcinfo->args[1].isnull = false;
 	timed_out = 0;
 	if (timeout > 0)
-		enable_timeout_every(user_timeout, TimestampTzPlusMilliseconds(UnrdfNow(), timeout),
+		enable_timeout_every(user_timeout, TimestampTzPlusMilliseconds(UnrdfServerNow(), timeout),
 							 TIMEOUT_REPEAT);
 	UnrdfBecome(job->owner, &before);
 	/* a restricted operation may not defer, so what is INITIALLY DEFERRED has to be immediate beforehand */
@@ -376,7 +376,7 @@ run_group(UnrdfSlot *slot)
 	{
 		Run run;
 		int n = 0;
-		TimestampTz late = UnrdfNow() + GROUP_LATE * unrdf_group_time;
+		int64 late = UnrdfTicks() + GROUP_LATE * unrdf_group_time;
 
 		begin_run(&run, slot, slot->ntasks);
 		do
@@ -384,7 +384,7 @@ run_group(UnrdfSlot *slot)
 			if (n > 0)
 				UnrdfFreshSnapshot();
 			run_job(&run, &slot->tasks[n++], false);
-		} while (n < slot->ntasks && UnrdfNow() < late);
+		} while (n < slot->ntasks && UnrdfTicks() < late);
 		LockTimeout = GROUP_LOCK_TIMEOUT;
 		commit_run(&run);
 		LockTimeout = 0;
@@ -494,7 +494,7 @@ static void
 run_tasks(UnrdfSlot *slot)
 {
 	int64 cpu = UnrdfBusyMicros();
-	TimestampTz started = UnrdfNow();
+	int64 started = UnrdfTicks();
 	int ended = 0;
 
 	/* a cancel that came when there was nothing to cancel */
@@ -508,7 +508,7 @@ run_tasks(UnrdfSlot *slot)
 		ended += slot->tasks[i].result == UNRDF_TASK_ENDED;
 	pg_atomic_fetch_add_u64(&slot->jobs, ended);
 	slot->busy_micros = UnrdfBusyMicros() - cpu;
-	slot->wall_micros = UnrdfNow() - started;
+	slot->wall_micros = UnrdfTicks() - started;
 }
 
 /* UnrdfExecutorMain is the entry point of executors; arg is the slot's index. */

@@ -41,7 +41,7 @@ typedef struct Seen
 	bool present; /* in the last reading of pg_database */
 	bool absent;  /* it has no extension */
 	BackgroundWorkerHandle *handle;
-	TimestampTz started;
+	int64 started; /* ticks */
 } Seen;
 
 typedef struct Launcher
@@ -169,7 +169,7 @@ start(Launcher *l, Seen *seen)
 	UnrdfDatabase *db = entry_of(seen->dboid, true);
 	const char *hint = "Raise max_worker_processes.";
 
-	seen->started = UnrdfNow();
+	seen->started = UnrdfTicks();
 	if (db == NULL)
 		hint = "At most 64 databases can have unrdf's workers.";
 	else if (db->dispatcher_pid != 0 ||
@@ -217,7 +217,7 @@ static void
 step(Launcher *l)
 {
 	uint32 installs = pg_atomic_read_u32(&UnrdfShmem->installs);
-	TimestampTz now = UnrdfNow();
+	int64 now = UnrdfTicks();
 
 	read_databases(l);
 	for (int i = 0; i < l->nseen; i++)

@@ -60,7 +60,7 @@ UnrdfPoolCount(UnrdfPool *pool)
 static void
 warn(UnrdfPool *pool, const char *detail, const char *hint)
 {
-	pool->not_before = UnrdfNow() + RETRY_START;
+	pool->not_before = UnrdfTicks() + RETRY_START;
 	if (pool->warned)
 		return;
 	pool->warned = true;
@@ -73,9 +73,8 @@ warn(UnrdfPool *pool, const char *detail, const char *hint)
 void
 UnrdfPoolGrow(UnrdfPool *pool, int by)
 {
-	if (UnrdfNow() < pool->not_before)
+	if (UnrdfTicks() < pool->not_before)
 		return;
-	pool->last_start = UnrdfNow();
 	for (int i = 0; i < by; i++)
 	{
 		UnrdfSlot *slot = UnrdfSlotReserve(MyDatabaseId);

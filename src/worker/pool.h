@@ -15,9 +15,8 @@ typedef struct UnrdfPool
 	int idle;     /* counted by UnrdfPoolCount */
 	int busy;
 	int starting;
-	TimestampTz oldest;     /* since when the longest busy one is busy */
-	TimestampTz not_before; /* no executor is started until then: the last start failed */
-	TimestampTz last_start;
+	TimestampTz oldest; /* since when the longest busy one is busy */
+	int64 not_before;   /* ticks; no executor is started until then: the last start failed */
 	bool warned;
 } UnrdfPool;
 

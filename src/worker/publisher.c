@@ -47,19 +47,19 @@ restore_runs(void)
 	return state.running;
 }
 
-/* Publishes a checkpoint when it is time, or somebody asked. Returns when to look again. */
-static TimestampTz
-publish(UnrdfDatabase *db, TimestampTz due)
+/* Publishes a checkpoint when it is time, or somebody asked. Returns when to look again, in ticks. */
+static int64
+publish(UnrdfDatabase *db, int64 due)
 {
 	uint32 wanted = pg_atomic_read_u32(&db->checkpoints_wanted);
 	bool done;
 
-	if (UnrdfNow() < due && wanted == pg_atomic_read_u32(&db->checkpoints_tried))
+	if (UnrdfTicks() < due && wanted == pg_atomic_read_u32(&db->checkpoints_tried))
 		return due;
 	done = UnrdfPublish(restore_runs);
 	pg_atomic_write_u32(&db->checkpoints_tried, wanted);
 	ConditionVariableBroadcast(&db->checkpoint_tried);
-	return UnrdfNow() +
+	return UnrdfTicks() +
 		   (done ? unrdf_checkpoint_interval : Min(RETRY_MILLIS, unrdf_checkpoint_interval)) *
 			   INT64CONST(1000);
 }
@@ -85,7 +85,7 @@ UnrdfPublisherMain(Datum arg)
 {
 	MemoryContext context;
 	UnrdfDatabase *db;
-	TimestampTz due = DT_NOBEGIN;
+	int64 due = 0;
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -106,10 +106,10 @@ UnrdfPublisherMain(Datum arg)
 	{
 		MemoryContextSwitchTo(context);
 		if (stores_changed())
-			due = DT_NOBEGIN;
+			due = 0;
 		due = publish(db, due);
 		MemoryContextReset(context);
-		UnrdfWorkerWait(UnrdfMillisUntil(due, unrdf_checkpoint_interval),
+		UnrdfWorkerWait(UnrdfMillisUntilTick(due, unrdf_checkpoint_interval),
 						unrdf_wait_event("UnrdfPublisherIdle"));
 	}
 }
