@@ -104,6 +104,7 @@ COMMENT ON COLUMN unrdf.divergence.source IS 'Who had it: one of unrdf.checkpoin
 COMMENT ON COLUMN unrdf.divergence.epoch IS 'Of the tree that was to be published: one row per server start, not one per try.';
 COMMENT ON COLUMN unrdf.divergence.their_root IS 'Null where a witness names only the size.';
 COMMENT ON COLUMN unrdf.divergence.their_head IS 'The other tree''s checkpoint as it was found.';
+CREATE INDEX checkpoint_size_idx ON unrdf.checkpoint (log, size);
 
 CREATE TABLE unrdf.log_key (
 	origin text NOT NULL,
@@ -133,6 +134,7 @@ CREATE TABLE unrdf.cosignature (
 	CONSTRAINT cosignature_pkey PRIMARY KEY (log, origin, size, key)
 );
 COMMENT ON TABLE unrdf.cosignature IS 'Cosignatures of witnesses (C2SP tlog-cosignature), as lines of the checkpoints'' notes.';
+CREATE INDEX cosignature_size_idx ON unrdf.cosignature (log, size);
 
 CREATE TABLE unrdf.witness_log (
 	origin text NOT NULL,
@@ -152,3 +154,29 @@ CREATE TABLE unrdf.witnessed (
 	CONSTRAINT witnessed_pkey PRIMARY KEY (origin, size)
 );
 COMMENT ON TABLE unrdf.witnessed IS 'Every checkpoint that this database has cosigned, with what was sent. Per origin each goes on from the one before; the largest is the newest.';
+
+-- Verification by ranges, which goes on where it was interrupted. Of this database only: no part of a dump.
+
+CREATE TABLE unrdf.verified (
+	run bigint NOT NULL,
+	first bigint NOT NULL,
+	stop bigint NOT NULL,
+	size bigint NOT NULL,
+	first_root bytea,
+	stop_root bytea,
+	findings bigint NOT NULL,
+	at timestamptz NOT NULL,
+	CONSTRAINT verified_pkey PRIMARY KEY (run, first)
+);
+COMMENT ON TABLE unrdf.verified IS 'One row per range of leaves that unrdf.verify_log() has verified: leaves first … stop-1 of a log that then had size. A run is complete with the range that reaches the size.';
+COMMENT ON COLUMN unrdf.verified.first_root IS 'The root of the tree of first leaves that the range was to go on from: that of the range before, or what the caller gave. Null: leaf 0, or not known.';
+COMMENT ON COLUMN unrdf.verified.stop_root IS 'The root of the tree of stop leaves, recomputed. Null where it could not be.';
+
+CREATE TABLE unrdf.finding (
+	run bigint NOT NULL,
+	first bigint NOT NULL,
+	receipt bigint,
+	reason text NOT NULL
+);
+COMMENT ON TABLE unrdf.finding IS 'What unrdf.verify_log() found wrong, by run and range. receipt is null where a part of the log is meant.';
+CREATE INDEX finding_run_idx ON unrdf.finding (run, first);

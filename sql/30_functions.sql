@@ -117,9 +117,39 @@ CREATE FUNCTION unrdf.verify(receipt bigint, OUT verdict text, OUT reason text, 
 	AS 'MODULE_PATHNAME', 'unrdf_verify' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION unrdf.verify(bigint) IS 'Recomputes everything about one receipt from the rows: payload and result hashes, canonical bytes, link to the subject''s previous receipt, inclusion in the newest tree. verdict is ok, erased (payload and result were, by the leaf that reason names; everything else is right), pending (not integrated yet), missing or bad; reason says which check failed. evidence is what stands behind it: self-checked (by this log alone), or a checkpoint, whose size is given and whose root and signatures are checked, that was published, or before that replicated (to synchronous standbys) or stored (outside the node), or is witnessed: cosigned, of all witnesses that are known, by at least unrdf.witness_quorum.';
 
-CREATE FUNCTION unrdf.verify_all(workers int DEFAULT NULL) RETURNS TABLE (receipt bigint, reason text)
+CREATE FUNCTION unrdf.verify_all(workers int DEFAULT NULL, since text DEFAULT NULL) RETURNS TABLE (receipt bigint, reason text)
 	AS 'MODULE_PATHNAME', 'unrdf_verify_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.verify_all(int) IS 'Recomputes the whole log from the rows, in parallel, and returns one row for every receipt, leaf, tile or root that is wrong, with the reason; none when everything verifies. Progress is in unrdf.stat_verify.';
+COMMENT ON FUNCTION unrdf.verify_all(int, text) IS 'Recomputes the whole log from the rows, in parallel, and returns one row for every receipt, leaf, tile, root, checkpoint, key or cosignature that is wrong, with the reason; none when everything verifies. since: a checkpoint that you kept; then that the log goes on from its tree, and what came after, not what was before. Progress is in unrdf.stat_verify.';
+
+CREATE FUNCTION unrdf.verify_range(first bigint, stop bigint DEFAULT NULL, workers int DEFAULT NULL) RETURNS TABLE (receipt bigint, reason text)
+	AS 'MODULE_PATHNAME', 'unrdf_verify_range' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.verify_range(bigint, bigint, int) IS 'Does what verify_all does for the leaves from first to before stop, by default to the log''s end, and what was published of trees that end there, and ties them to the newest root; in time proportional to the range.';
+
+CREATE FUNCTION unrdf.verify_step(INOUT run bigint, step bigint, workers int DEFAULT NULL, since text DEFAULT NULL, OUT first bigint, OUT stop bigint, OUT findings bigint, OUT complete boolean, OUT verified text) RETURNS record
+	AS 'MODULE_PATHNAME', 'unrdf_verify_step' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.verify_step(bigint, bigint, int, text) IS 'One range of unrdf.verify_log(), in this transaction.';
+
+-- no SET search_path: a procedure that has one cannot commit
+CREATE PROCEDURE unrdf.verify_log(step bigint DEFAULT 1000000, workers int DEFAULT NULL, since text DEFAULT NULL,
+	INOUT run bigint DEFAULT NULL, INOUT leaves bigint DEFAULT NULL, INOUT findings bigint DEFAULT NULL, INOUT verified text DEFAULT NULL)
+	LANGUAGE plpgsql
+AS $$
+DECLARE
+	done record;
+BEGIN
+	leaves := 0;
+	LOOP
+		SELECT * INTO done FROM unrdf.verify_step(run, step, workers, since);
+		COMMIT;
+		run := done.run;
+		leaves := leaves OPERATOR(pg_catalog.+) (done.stop OPERATOR(pg_catalog.-) done.first);
+		findings := done.findings;
+		verified := done.verified;
+		EXIT WHEN done.complete;
+	END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE unrdf.verify_log(bigint, int, text, bigint, bigint, bigint, text) IS 'Does what verify_all does in ranges of step leaves, each in a transaction of its own, and so can be interrupted: called again, it goes on with the newest run, where that is not complete and began at the same place, and else begins a new one, at leaf 0 or after the tree of the checkpoint since. What is wrong is in unrdf.finding, what was done in unrdf.verified. Returns the run, the leaves this call has verified, the run''s findings, and where there are none the text of the tree that was verified, to be kept elsewhere and handed in as since the next time.';
 
 CREATE FUNCTION unrdf.checkpoint(size bigint DEFAULT NULL) RETURNS text
 	AS 'MODULE_PATHNAME', 'unrdf_checkpoint' LANGUAGE C STABLE PARALLEL SAFE;
@@ -237,9 +267,9 @@ CREATE FUNCTION unrdf.log_state(OUT log int, OUT origin text, OUT size bigint, O
 	RETURNS record AS 'MODULE_PATHNAME', 'unrdf_log_state' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION unrdf.log_state() IS 'The log''s newest tree and checkpoint, and whether checkpoints are published. Source of unrdf.log_status.';
 
-CREATE FUNCTION unrdf.verify_progress(OUT pid int, OUT leaves_total bigint, OUT leaves_done bigint, OUT bad bigint, OUT started_at timestamptz)
+CREATE FUNCTION unrdf.verify_progress(OUT pid int, OUT phase text, OUT first bigint, OUT leaves_total bigint, OUT leaves_done bigint, OUT bad bigint, OUT started_at timestamptz)
 	RETURNS SETOF record AS 'MODULE_PATHNAME', 'unrdf_verify_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 4;
-COMMENT ON FUNCTION unrdf.verify_progress() IS 'Progress of running verify_all calls in this database. Source of unrdf.stat_verify.';
+COMMENT ON FUNCTION unrdf.verify_progress() IS 'Progress of running verifications of the log in this database. Source of unrdf.stat_verify.';
 
 -- Restore
 

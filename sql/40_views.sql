@@ -3,8 +3,8 @@ CREATE VIEW unrdf.stat_workers WITH (security_barrier) AS
 COMMENT ON VIEW unrdf.stat_workers IS 'One row per unrdf process: what it is, in which database, what it does since when, how many jobs and transactions it has finished.';
 
 CREATE VIEW unrdf.stat_verify WITH (security_barrier) AS
-	SELECT v.pid, v.leaves_total, v.leaves_done, v.bad, v.started_at FROM unrdf.verify_progress() AS v;
-COMMENT ON VIEW unrdf.stat_verify IS 'Progress of running verify_all calls in this database.';
+	SELECT v.pid, v.phase, v.first, v.leaves_total, v.leaves_done, v.bad, v.started_at FROM unrdf.verify_progress() AS v;
+COMMENT ON VIEW unrdf.stat_verify IS 'Progress of running verifications of the log in this database (verify_all, verify_range, verify_log): what the calling process does, the range''s first leaf and number of leaves, and how many of them are done. What verify_log has done before is in unrdf.verified.';
 
 CREATE VIEW unrdf.log_status WITH (security_barrier) AS
 	SELECT s.log, s.origin, s.size, s.root, s.published_size, s.published_at, s.publishing, s.reason, s.since FROM unrdf.log_state() AS s;

@@ -7,7 +7,6 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -26,8 +25,6 @@ PG_FUNCTION_INFO_V1(unrdf_leaf_index);
 PG_FUNCTION_INFO_V1(unrdf_log_size);
 PG_FUNCTION_INFO_V1(unrdf_record);
 PG_FUNCTION_INFO_V1(unrdf_verify);
-PG_FUNCTION_INFO_V1(unrdf_verify_all);
-PG_FUNCTION_INFO_V1(unrdf_verify_progress);
 
 /*
  * Canonical JSON is UTF-8; raises 22P05 where the database's encoding has not all its characters.
@@ -148,17 +145,6 @@ unrdf_verify(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(UnrdfRecordDatum(fcinfo, values, nulls));
 }
 
-/* unrdf.verify_all(workers): UnrdfVerifyAll. */
-Datum
-unrdf_verify_all(PG_FUNCTION_ARGS)
-{
-	int workers = PG_ARGISNULL(0) ? -1 : PG_GETARG_INT32(0);
-
-	InitMaterializedSRF(fcinfo, 0);
-	UnrdfVerifyAll(workers, (ReturnSetInfo *) fcinfo->resultinfo);
-	return (Datum) 0;
-}
-
 /* unrdf.integrate(): UnrdfIntegrate until there is nothing left. */
 Datum
 unrdf_integrate(PG_FUNCTION_ARGS)
@@ -173,13 +159,4 @@ unrdf_integrate(PG_FUNCTION_ARGS)
 		total += n;
 	}
 	PG_RETURN_INT64(total);
-}
-
-/* unrdf.verify_progress(): UnrdfVerifyProgress. */
-Datum
-unrdf_verify_progress(PG_FUNCTION_ARGS)
-{
-	InitMaterializedSRF(fcinfo, 0);
-	UnrdfVerifyProgress((ReturnSetInfo *) fcinfo->resultinfo);
-	return (Datum) 0;
 }

@@ -64,6 +64,22 @@ read_hash(Datum value, uint8 *out)
 		memset(out, 0, UNRDF_HASH_LEN);
 }
 
+/* Reads what a row of unrdf.integration says of the tree that it made. */
+static void
+read_head(TupleTableSlot *slot, UnrdfLogHead *head)
+{
+	Datum *v;
+
+	slot_getsomeattrs(slot, INTEGRATION_ROOT + 1);
+	v = slot->tts_values;
+	head->size =
+		(uint64) DatumGetInt64(v[INTEGRATION_FIRST]) + (uint64) DatumGetInt32(v[INTEGRATION_N]);
+	head->epoch = DatumGetInt32(v[INTEGRATION_EPOCH]);
+	if (DatumGetPointer(v[INTEGRATION_POSITION]) != NULL)
+		head->position = TextDatumGetCString(v[INTEGRATION_POSITION]);
+	read_hash(v[INTEGRATION_ROOT], head->root);
+}
+
 /*
  * UnrdfLogHeadRead reads a log's newest size and root. An empty log has size 0 and the root SHA-256
  * of nothing (RFC 9162, 2.1.1). head->position is allocated in the current memory context.
@@ -72,26 +88,41 @@ void
 UnrdfLogHeadRead(int32 log, UnrdfLogHead *head)
 {
 	UnrdfLookup rows;
-	Datum *v;
 
 	memset(head, 0, sizeof(*head));
 	UnrdfLookupBegin(&rows, UNRDF_INTEGRATION, UNRDF_INTEGRATION_PKEY);
 	UnrdfLookupKey(&rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
 	UnrdfLookupStart(&rows);
 	if (UnrdfLookupNext(&rows, BackwardScanDirection))
-	{
-		slot_getsomeattrs(rows.slot, INTEGRATION_ROOT + 1);
-		v = rows.slot->tts_values;
-		head->size =
-			(uint64) DatumGetInt64(v[INTEGRATION_FIRST]) + (uint64) DatumGetInt32(v[INTEGRATION_N]);
-		head->epoch = DatumGetInt32(v[INTEGRATION_EPOCH]);
-		if (DatumGetPointer(v[INTEGRATION_POSITION]) != NULL)
-			head->position = TextDatumGetCString(v[INTEGRATION_POSITION]);
-		read_hash(v[INTEGRATION_ROOT], head->root);
-	}
+		read_head(rows.slot, head);
 	else if (unrdf_tree_root(0, NULL, NULL, head->root) != 0)
 		elog(ERROR, "SHA-256 failed");
 	UnrdfLookupEnd(&rows);
+}
+
+/*
+ * UnrdfLogHeadBefore reads the newest tree that the log had when it had at most `size` leaves; false where there is
+ * none but the empty one.
+ */
+bool
+UnrdfLogHeadBefore(int32 log, uint64 size, UnrdfLogHead *head)
+{
+	UnrdfLookup rows;
+	bool found = false;
+
+	memset(head, 0, sizeof(*head));
+	UnrdfLookupBegin(&rows, UNRDF_INTEGRATION, UNRDF_INTEGRATION_PKEY);
+	UnrdfLookupKey(&rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
+	UnrdfLookupKey(&rows, 2, BTLessStrategyNumber, F_INT8LT, Int64GetDatum((int64) size));
+	UnrdfLookupStart(&rows);
+	while (!found && UnrdfLookupNext(&rows, BackwardScanDirection))
+	{
+		CHECK_FOR_INTERRUPTS();
+		read_head(rows.slot, head);
+		found = head->size <= size;
+	}
+	UnrdfLookupEnd(&rows);
+	return found;
 }
 
 /* UnrdfEntryReceipt returns an entry's receipt id. */
@@ -222,27 +253,41 @@ UnrdfLeafSearch(int32 log, int64 receipt, uint64 *index, uint8 *leaf)
 	return find_in_rows(&rows, receipt, index, leaf);
 }
 
-/* UnrdfLeafCursorBegin begins reading the entries of leaves from <= index < to. */
+/*
+ * UnrdfRowsFrom begins reading a log's rows of unrdf.integration, from the one that has leaf `from` on, in their order; from
+ * 0, all there are. The caller ends the look-up.
+ */
 void
-UnrdfLeafCursorBegin(UnrdfLeafCursor *c, int32 log, uint64 from, uint64 to)
+UnrdfRowsFrom(UnrdfLookup *rows, int32 log, uint64 from)
 {
 	int64 first = 0;
 	bool isnull;
 
+	UnrdfLookupBegin(rows, UNRDF_INTEGRATION, UNRDF_INTEGRATION_PKEY);
+	if (from > 0)
+	{
+		/* the row that from lies in is the last that begins at or before it */
+		UnrdfLookupKey(rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
+		UnrdfLookupKey(rows, 2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum((int64) from));
+		UnrdfLookupStart(rows);
+		if (UnrdfLookupNext(rows, BackwardScanDirection))
+			first = DatumGetInt64(slot_getattr(rows->slot, INTEGRATION_FIRST + 1, &isnull));
+	}
+	UnrdfLookupKey(rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
+	if (from > 0)
+		UnrdfLookupKey(rows, 2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first));
+	UnrdfLookupStart(rows);
+}
+
+/* UnrdfLeafCursorBegin begins reading the entries of leaves from <= index < to. */
+void
+UnrdfLeafCursorBegin(UnrdfLeafCursor *c, int32 log, uint64 from, uint64 to)
+{
 	c->from = from;
 	c->to = to;
 	c->in_row = false;
 	c->slice = NULL;
-	UnrdfLookupBegin(&c->rows, UNRDF_INTEGRATION, UNRDF_INTEGRATION_PKEY);
-	/* the row that from lies in is the last that begins at or before it */
-	UnrdfLookupKey(&c->rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
-	UnrdfLookupKey(&c->rows, 2, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum((int64) from));
-	UnrdfLookupStart(&c->rows);
-	if (from > 0 && UnrdfLookupNext(&c->rows, BackwardScanDirection))
-		first = DatumGetInt64(slot_getattr(c->rows.slot, INTEGRATION_FIRST + 1, &isnull));
-	UnrdfLookupKey(&c->rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
-	UnrdfLookupKey(&c->rows, 2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first));
-	UnrdfLookupStart(&c->rows);
+	UnrdfRowsFrom(&c->rows, log, from);
 }
 
 /* Goes to the next row that has leaves of the range; false where there is none. */

@@ -52,12 +52,14 @@ typedef struct UnrdfLeafCursor
 typedef struct UnrdfNodeReader UnrdfNodeReader;
 
 extern void UnrdfLogHeadRead(int32 log, UnrdfLogHead *head);
+extern bool UnrdfLogHeadBefore(int32 log, uint64 size, UnrdfLogHead *head);
 
 extern bool UnrdfLeafFind(int32 log, int64 receipt, uint64 xid, uint64 *index, uint8 *leaf);
 extern bool UnrdfLeafSearch(int32 log, int64 receipt, uint64 *index, uint8 *leaf);
 extern bool UnrdfIntegrationInBounds(int64 first, int32 n);
 extern int64 UnrdfEntryReceipt(const uint8 *entry);
 extern const uint8 *UnrdfEntryLeaf(const uint8 *entry);
+extern void UnrdfRowsFrom(UnrdfLookup *rows, int32 log, uint64 from);
 extern void UnrdfLeafCursorBegin(UnrdfLeafCursor *c, int32 log, uint64 from, uint64 to);
 extern const UnrdfLeafRun *UnrdfLeafCursorNext(UnrdfLeafCursor *c);
 extern void UnrdfLeafCursorEnd(UnrdfLeafCursor *c);

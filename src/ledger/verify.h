@@ -47,7 +47,6 @@ extern UnrdfVerdict UnrdfVerify(int64 receipt, const char **reason, UnrdfEvidenc
 
 /* verify_parallel.c */
 extern void UnrdfVerifyInit(void);
-extern void UnrdfVerifyAll(int workers, ReturnSetInfo *result);
 extern void UnrdfVerifyProgress(ReturnSetInfo *result);
 
 #endif /* UNRDF_VERIFY_H */

@@ -1,17 +1,29 @@
 /*
- * verify_log.c: checks a whole log, in parts that several processes can do at once.
+ * verify_log.c: checks a range of a log's leaves, or all of them, in parts that several processes can do at once.
  *
- *   extents   integrations follow each other without gap or overlap: one process, first
- *   leaves    receipts against their leaves, leaves against tiles, level 0 tiles against level 1:
- *             any number of processes, UNRDF_LEAF_RUN leaves at a time
- *   roots     every integration's root, from all leaves up to it; no receipt has two leaves, and
- *             none that the log should have has no leaf: one process
- *   tiles     there are all the tiles there should be, and no others; higher tiles against the
- *             next level: one process
+ *   extents      integrations follow each other without gap or overlap: one process, first
+ *   leaves       receipts against their leaves, leaves against tiles, level 0 tiles against level 1, no receipt has a
+ *                leaf elsewhere: any number of processes, UNRDF_LEAF_RUN leaves at a time
+ *   roots        every integration's and every checkpoint's root, from all leaves up to it; no receipt that the log
+ *                should have by now has no leaf: one process
+ *   tiles        there are all the tiles there should be, and no others; higher tiles against the next level: one process
+ *   checkpoints  verify_checkpoint.c: one process
  *
- * Together they tie every receipt's columns to the newest root. Each part reports what is wrong and
- * goes on. Memory is bounded: UnrdfAudit, one run of entries, and maintenance_work_mem for sorting
- * the receipts' ids, the rest of which goes to temporary files.
+ * What comes before the range is one hash for each bit of its first leaf's index, read from tiles and believed only as far
+ * as they lead to the right roots: those of the range, and by a consistency proof that of the newest tree. So the parts
+ * together tie the columns of the range's receipts to the newest root, and a range takes time for its own leaves and for
+ * O(log n) tiles. A whole log is the range from leaf 0 to its end.
+ *
+ * Which receipts should have a leaf by now, the integrations' positions tell: those with transaction ids between that of
+ * the last integration before the range and that of the last one in it. Each receipt is expected in one of consecutive ranges;
+ * one that the sort does not have is looked up, as its leaf may be before the range.
+ *
+ * Two leaves of one receipt are seen where ids are sorted, if both are in the range. One that is not is looked for among the
+ * integrations of about the receipt's transaction that come first in the index: of two leaves the one that comes second is
+ * reported, when its range is checked.
+ *
+ * Each part reports what is wrong and goes on. Memory is bounded: UnrdfAudit, one run of entries, and
+ * maintenance_work_mem for sorting the receipts' ids, the rest of which goes to temporary files.
  */
 #include "postgres.h"
 
@@ -22,13 +34,12 @@
 #include "utils/tuplesort.h"
 
 #include "base/compat.h"
+#include "ledger/verify_checkpoint.h"
 #include "ledger/verify_log.h"
 
-static void report(UnrdfAudit *a, const int64 *receipt, const char *format, ...)
-	pg_attribute_printf(3, 4);
-
-static void
-report(UnrdfAudit *a, const int64 *receipt, const char *format, ...)
+/* UnrdfAuditReport tells of something wrong: about a receipt, or where that is NULL about the log. */
+void
+UnrdfAuditReport(UnrdfAudit *a, const int64 *receipt, const char *format, ...)
 {
 	char reason[UNRDF_REASON_LEN];
 	va_list args;
@@ -40,19 +51,19 @@ report(UnrdfAudit *a, const int64 *receipt, const char *format, ...)
 }
 
 /*
- * UnrdfAuditBegin prepares for any of the parts but the first, under the active snapshot; size is
- * the log's.
+ * UnrdfAuditBegin prepares for any of the parts but the first, under the active snapshot; of the span, from and to are for
+ * the parts that one process does.
  */
 void
-UnrdfAuditBegin(UnrdfAudit *a, int32 log, uint64 size, UnrdfReportFn report, void *arg)
+UnrdfAuditBegin(UnrdfAudit *a, const UnrdfSpan *span, UnrdfReportFn report, void *arg)
 {
-	a->log = log;
-	a->size = size;
+	a->span = *span;
 	a->report = report;
 	a->arg = arg;
 	a->parent_level = 0;
 	UnrdfCheckerBegin(&a->checker);
 	UnrdfLookupBegin(&a->tiles, UNRDF_TILE, UNRDF_TILE_PKEY);
+	UnrdfLookupBegin(&a->neighbours, UNRDF_INTEGRATION, UNRDF_INTEGRATION_XID_IDX);
 }
 
 /* UnrdfAuditEnd closes everything. */
@@ -61,50 +72,78 @@ UnrdfAuditEnd(UnrdfAudit *a)
 {
 	UnrdfCheckerEnd(&a->checker);
 	UnrdfLookupEnd(&a->tiles);
+	UnrdfLookupEnd(&a->neighbours);
 }
+
+static const char two_leaves[] = "receipt has more than one leaf";
 
 /* How many tiles of a level are full in this log. */
 static uint64
 full_tiles(const UnrdfAudit *a, int level)
 {
-	return level < UNRDF_TILE_LEVELS - 1 ? a->size >> (UNRDF_TILE_HEIGHT * (level + 1)) : 0;
+	return level < UNRDF_TILE_LEVELS - 1 ? a->span.size >> (UNRDF_TILE_HEIGHT * (level + 1)) : 0;
 }
 
-/* Adds a row to the extents; false where that takes another one than the last. */
+/* Adds leaves to the extents; false where that takes another one than the last. */
 static bool
-extend(UnrdfAudit *a, UnrdfExtent *last, uint64 first, int32 n)
+extend(UnrdfAudit *a, UnrdfExtent *last, uint64 from, uint64 to)
 {
-	uint64 expected = last ? last->to : 0;
+	uint64 expected = last ? last->to : a->span.from;
 
-	if (first == expected && last)
+	if (from == expected && last)
 	{
-		last->to += n;
+		last->to = to;
 		return true;
 	}
-	if (first > expected)
-		report(a, NULL, "leaves " UINT64_FORMAT " to " UINT64_FORMAT " are in no integration",
-			   expected, first - 1);
-	else if (first < expected)
-		report(a, NULL, "integration at leaf " UINT64_FORMAT " begins inside the one before it",
-			   first);
+	if (from > expected)
+		UnrdfAuditReport(a, NULL,
+						 "leaves " UINT64_FORMAT " to " UINT64_FORMAT " are in no integration",
+						 expected, from - 1);
+	else if (from < expected)
+		UnrdfAuditReport(
+			a, NULL, "integration at leaf " UINT64_FORMAT " begins inside the one before it", from);
 	return false;
 }
 
+/* The part of a row's leaves that is in the span; false where there is none. */
+static bool
+clip(const UnrdfAudit *a, int64 first, int32 n, UnrdfExtent *part)
+{
+	part->from = (uint64) first;
+	part->to = (uint64) first + n;
+	/* the row that the span begins in; all others are taken whole, so that overlaps are seen */
+	if (part->from < a->span.from && part->to > a->span.from)
+		part->from = a->span.from;
+	part->to = Min(part->to, a->span.to);
+	return part->from >= a->span.from && part->from < part->to;
+}
+
+/* Reports the leaves at the end of the span that no integration has. */
+static void
+check_end(UnrdfAudit *a, uint64 end)
+{
+	if (a->span.to == UNRDF_LOG_END)
+		a->span.to = a->span.size = end;
+	else if (end < a->span.to)
+		UnrdfAuditReport(a, NULL,
+						 "leaves " UINT64_FORMAT " to " UINT64_FORMAT " are in no integration", end,
+						 a->span.to - 1);
+}
+
 /*
- * UnrdfAuditExtents finds what the integrations cover, reports gaps, overlaps and malformed rows,
- * sets a->size, and returns the number of extents, at most `most`; one, from leaf 0, in a log that
- * is whole. Of a, only log, report and arg have to be set.
+ * UnrdfAuditExtents finds what the integrations cover of the span, reports gaps, overlaps and malformed rows, and returns
+ * the number of extents, at most `most`; one in a log that is whole. Of a, only span, report and arg have to be set; where
+ * the span goes to UNRDF_LOG_END, its end and the log's size are set here.
  */
 int
 UnrdfAuditExtents(UnrdfAudit *a, UnrdfExtent *extents, int most)
 {
 	UnrdfLookup rows;
+	UnrdfExtent part;
+	uint64 end = a->span.from;
 	int n = 0;
 
-	a->size = 0;
-	UnrdfLookupBegin(&rows, UNRDF_INTEGRATION, UNRDF_INTEGRATION_PKEY);
-	UnrdfLookupKey(&rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(a->log));
-	UnrdfLookupStart(&rows);
+	UnrdfRowsFrom(&rows, a->span.log, a->span.from);
 	while (UnrdfLookupNext(&rows, ForwardScanDirection))
 	{
 		bool isnull;
@@ -112,26 +151,31 @@ UnrdfAuditExtents(UnrdfAudit *a, UnrdfExtent *extents, int most)
 		int32 count = DatumGetInt32(slot_getattr(rows.slot, INTEGRATION_N + 1, &isnull));
 
 		CHECK_FOR_INTERRUPTS();
+		if (first >= 0 && (uint64) first >= a->span.to)
+			break;
 		if (!UnrdfIntegrationInBounds(first, count))
 		{
-			report(a, NULL, "integration at leaf " INT64_FORMAT " has %d leaves", first, count);
+			UnrdfAuditReport(a, NULL, "integration at leaf " INT64_FORMAT " has %d leaves", first,
+							 count);
 			continue;
 		}
-		if (!extend(a, n > 0 ? &extents[n - 1] : NULL, (uint64) first, count))
+		if (!clip(a, first, count, &part))
+			continue;
+		if (!extend(a, n > 0 ? &extents[n - 1] : NULL, part.from, part.to))
 		{
 			if (n == most)
 			{
-				report(a, NULL, "nothing from leaf " INT64_FORMAT " on was checked: too many gaps",
-					   first);
+				UnrdfAuditReport(a, NULL,
+								 "nothing from leaf " INT64_FORMAT " on was checked: too many gaps",
+								 first);
 				break;
 			}
-			extents[n].from = (uint64) first;
-			extents[n].to = (uint64) first + count;
-			n++;
+			extents[n++] = part;
 		}
-		a->size = Max(a->size, extents[n - 1].to);
+		end = Max(end, extents[n - 1].to);
 	}
 	UnrdfLookupEnd(&rows);
+	check_end(a, end);
 	return n;
 }
 
@@ -146,8 +190,9 @@ check_tile_root(UnrdfAudit *a, int level, uint64 idx, uint8 (*hashes)[UNRDF_HASH
 	if (UnrdfPerfectRoot(hashes, UNRDF_TILE_WIDTH, root) != 0)
 		elog(ERROR, "SHA-256 failed");
 	if (memcmp(root, stored, UNRDF_HASH_LEN) != 0)
-		report(a, NULL, "tile " UINT64_FORMAT " of level %d does not have the root stored with it",
-			   idx, level);
+		UnrdfAuditReport(a, NULL,
+						 "tile " UINT64_FORMAT " of level %d does not have the root stored with it",
+						 idx, level);
 	if (parent >= full_tiles(a, level + 1))
 		return;
 	if (a->parent_level != level + 1 || a->parent_idx != parent)
@@ -157,12 +202,13 @@ check_tile_root(UnrdfAudit *a, int level, uint64 idx, uint8 (*hashes)[UNRDF_HASH
 		a->parent_level = level + 1;
 		a->parent_idx = parent;
 		a->parent_whole =
-			UnrdfTileRead(&a->tiles, a->log, level + 1, parent, a->parent, parent_root);
+			UnrdfTileRead(&a->tiles, a->span.log, level + 1, parent, a->parent, parent_root);
 	}
 	if (a->parent_whole && memcmp(root, a->parent[idx % UNRDF_TILE_WIDTH], UNRDF_HASH_LEN) != 0)
-		report(a, NULL,
-			   "tile " UINT64_FORMAT " of level %d does not have the root that level %d has for it",
-			   idx, level, level + 1);
+		UnrdfAuditReport(a, NULL,
+						 "tile " UINT64_FORMAT
+						 " of level %d does not have the root that level %d has for it",
+						 idx, level, level + 1);
 }
 
 /* Compares a level 0 tile with the leaves that were read, the first of which is leaf `from`. */
@@ -175,7 +221,7 @@ check_leaf_tile(UnrdfAudit *a, uint64 idx, uint64 from, uint64 to)
 	uint64 wrong_leaf = 0;
 	int wrong = 0;
 
-	if (idx >= full_tiles(a, 0) || !UnrdfTileRead(&a->tiles, a->log, 0, idx, hashes, root))
+	if (idx >= full_tiles(a, 0) || !UnrdfTileRead(&a->tiles, a->span.log, 0, idx, hashes, root))
 		return;
 	for (uint64 leaf = Max(first, from); leaf < Min(first + UNRDF_TILE_WIDTH, to); leaf++)
 		if (a->have[leaf - from] &&
@@ -185,18 +231,57 @@ check_leaf_tile(UnrdfAudit *a, uint64 idx, uint64 from, uint64 to)
 			wrong_leaf = leaf;
 		}
 	if (wrong == 1)
-		report(a, &a->receipts[wrong_leaf - from],
-			   "leaf " UINT64_FORMAT " has another hash in tile " UINT64_FORMAT " of level 0",
-			   wrong_leaf, idx);
+		UnrdfAuditReport(a, &a->receipts[wrong_leaf - from],
+						 "leaf " UINT64_FORMAT " has another hash in tile " UINT64_FORMAT
+						 " of level 0",
+						 wrong_leaf, idx);
 	else if (wrong > 1)
-		report(a, NULL, "tile " UINT64_FORMAT " of level 0 has other hashes for %d of its leaves",
-			   idx, wrong);
+		UnrdfAuditReport(a, NULL,
+						 "tile " UINT64_FORMAT " of level 0 has other hashes for %d of its leaves",
+						 idx, wrong);
 	check_tile_root(a, 0, idx, hashes, root);
 }
 
-/* Checks one receipt against its entry in the log. */
+/*
+ * The highest transaction id that an integration before this run's in the index, and not wholly in the span, has in common
+ * with it; 0: none. Only the receipts up to it can have a leaf there.
+ */
+static uint64
+shared_xids(UnrdfAudit *a, const UnrdfLeafRun *run)
+{
+	UnrdfLookup *rows = &a->neighbours;
+	uint64 shared = 0;
+	bool isnull;
+
+	UnrdfLookupKey(rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(a->span.log));
+	UnrdfLookupKey(rows, 2, BTGreaterEqualStrategyNumber, F_XID8GE, UInt64GetDatum(run->xid_min));
+	UnrdfLookupKey(rows, 2, BTLessEqualStrategyNumber, F_XID8LE, UInt64GetDatum(run->xid_max));
+	UnrdfLookupStart(rows);
+	while (shared == 0 && UnrdfLookupNext(rows, BackwardScanDirection))
+	{
+		int64 first = DatumGetInt64(slot_getattr(rows->slot, INTEGRATION_FIRST + 1, &isnull));
+		int32 n = DatumGetInt32(slot_getattr(rows->slot, INTEGRATION_N + 1, &isnull));
+
+		CHECK_FOR_INTERRUPTS();
+		if (first != run->first && (first < (int64) a->span.from || first + n > (int64) a->span.to))
+			shared = DatumGetUInt64(slot_getattr(rows->slot, INTEGRATION_XID_MAX + 1, &isnull));
+	}
+	return shared;
+}
+
+/* Whether the look-up of a receipt's leaf finds another one than this. */
+static bool
+has_another_leaf(const UnrdfAudit *a, int64 receipt, uint64 at)
+{
+	uint64 index;
+	uint8 leaf[UNRDF_HASH_LEN];
+
+	return UnrdfLeafFind(a->span.log, receipt, a->checker.receipt.xid, &index, leaf) && index != at;
+}
+
+/* Checks one receipt against its entry in the log, which is leaf `at`. */
 static void
-check_entry(UnrdfAudit *a, const UnrdfLeafRun *run, const uint8 *entry)
+check_entry(UnrdfAudit *a, const UnrdfLeafRun *run, const uint8 *entry, uint64 at, uint64 shared)
 {
 	int64 receipt = UnrdfEntryReceipt(entry);
 	const char *reason = UnrdfCheckReceipt(&a->checker, receipt);
@@ -206,13 +291,17 @@ check_entry(UnrdfAudit *a, const UnrdfLeafRun *run, const uint8 *entry)
 	if (reason == NULL &&
 		(a->checker.receipt.xid < run->xid_min || a->checker.receipt.xid > run->xid_max))
 		reason = UnrdfXidDiffers;
+	if (reason == NULL && a->checker.receipt.xid <= shared && has_another_leaf(a, receipt, at))
+		reason = two_leaves;
 	if (reason)
-		report(a, &receipt, "%s", reason);
+		UnrdfAuditReport(a, &receipt, "%s", reason);
 }
 
 static void
 check_run(UnrdfAudit *a, const UnrdfLeafRun *run, uint64 from)
 {
+	uint64 shared = shared_xids(a, run);
+
 	for (int i = 0; i < run->count; i++)
 	{
 		const uint8 *entry = run->entries + i * UNRDF_LEAF_ENTRY;
@@ -223,9 +312,10 @@ check_run(UnrdfAudit *a, const UnrdfLeafRun *run, uint64 from)
 		a->receipts[at] = UnrdfEntryReceipt(entry);
 		memcpy(a->leaves[at], UnrdfEntryLeaf(entry), UNRDF_HASH_LEN);
 		if (i > 0 && a->receipts[at] <= a->receipts[at - 1])
-			report(a, &a->receipts[at],
-				   "entries of the integration at leaf " INT64_FORMAT " do not ascend", run->first);
-		check_entry(a, run, entry);
+			UnrdfAuditReport(a, &a->receipts[at],
+							 "entries of the integration at leaf " INT64_FORMAT " do not ascend",
+							 run->first);
+		check_entry(a, run, entry, run->index + i, shared);
 	}
 }
 
@@ -241,12 +331,20 @@ UnrdfAuditLeaves(UnrdfAudit *a, uint64 from, uint64 to)
 
 	Assert(to - from <= UNRDF_LEAF_RUN);
 	memset(a->have, false, sizeof(a->have));
-	UnrdfLeafCursorBegin(&cursor, a->log, from, to);
+	UnrdfLeafCursorBegin(&cursor, a->span.log, from, to);
 	while ((run = UnrdfLeafCursorNext(&cursor)) != NULL)
 		check_run(a, run, from);
 	UnrdfLeafCursorEnd(&cursor);
 	for (uint64 tile = from / UNRDF_TILE_WIDTH; tile * UNRDF_TILE_WIDTH < to; tile++)
 		check_leaf_tile(a, tile, from, to);
+}
+
+/* A sort of receipts' ids; there are two of them at a time. */
+static Tuplesortstate *
+begin_sort(void)
+{
+	return tuplesort_begin_datum(INT8OID, Int8LessOperator, InvalidOid, false,
+								 Max(maintenance_work_mem / 2, 64), NULL, TUPLESORT_RANDOMACCESS);
 }
 
 /*
@@ -264,13 +362,14 @@ static void
 report_wrong_roots(UnrdfAudit *a, WrongRoots *w)
 {
 	if (w->any && w->first == w->last)
-		report(a, NULL, "root of the tree of size " UINT64_FORMAT " is not that of its leaves",
-			   w->first);
+		UnrdfAuditReport(a, NULL,
+						 "root of the tree of size " UINT64_FORMAT " is not that of its leaves",
+						 w->first);
 	else if (w->any)
-		report(a, NULL,
-			   "roots of the trees of size " UINT64_FORMAT " to " UINT64_FORMAT
-			   " are not those of their leaves",
-			   w->first, w->last);
+		UnrdfAuditReport(a, NULL,
+						 "roots of the trees of size " UINT64_FORMAT " to " UINT64_FORMAT
+						 " are not those of their leaves",
+						 w->first, w->last);
 	w->any = false;
 }
 
@@ -293,21 +392,21 @@ check_root(UnrdfAudit *a, const UnrdfRange *range, const uint8 *stored, WrongRoo
 }
 
 /*
- * Reads an extent's leaves in order: their ids go into the sort, their hashes into the tree, which
- * is known from leaf 0 on.
+ * Reads an extent's leaves in order: their ids go into the sort, their hashes into the tree, which has to end where the
+ * extent begins.
  */
 static void
-check_extent(UnrdfAudit *a, const UnrdfExtent *extent, Tuplesortstate *ids)
+check_extent(UnrdfAudit *a, const UnrdfExtent *extent, Tuplesortstate *ids, UnrdfTree *tree)
 {
-	bool rooted = extent->from == 0;
 	uint64 next = extent->from;
 	WrongRoots wrong = {0};
-	UnrdfRange range;
+	UnrdfPromises promises;
 	UnrdfLeafCursor cursor;
 	const UnrdfLeafRun *run;
 
-	unrdf_range_init(&range);
-	UnrdfLeafCursorBegin(&cursor, a->log, extent->from, extent->to);
+	tree->known = tree->known && tree->range.size == extent->from;
+	UnrdfPromisesBegin(&promises, a->span.log, extent->from, extent->to);
+	UnrdfLeafCursorBegin(&cursor, a->span.log, extent->from, extent->to);
 	while ((run = UnrdfLeafCursorNext(&cursor)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -315,9 +414,10 @@ check_extent(UnrdfAudit *a, const UnrdfExtent *extent, Tuplesortstate *ids)
 			continue;
 		if (run->torn)
 		{
-			report(a, NULL, "integration at leaf " INT64_FORMAT " does not have its %d leaves",
-				   run->first, run->n);
-			rooted = false;
+			UnrdfAuditReport(a, NULL,
+							 "integration at leaf " INT64_FORMAT " does not have its %d leaves",
+							 run->first, run->n);
+			tree->known = false;
 			next = run->first + run->n;
 			continue;
 		}
@@ -326,18 +426,71 @@ check_extent(UnrdfAudit *a, const UnrdfExtent *extent, Tuplesortstate *ids)
 			const uint8 *entry = run->entries + i * UNRDF_LEAF_ENTRY;
 
 			tuplesort_putdatum(ids, Int64GetDatum(UnrdfEntryReceipt(entry)), false);
-			if (rooted && unrdf_range_append(&range, UnrdfEntryLeaf(entry), NULL, NULL) != 0)
+			if (!tree->known)
+				continue;
+			if (unrdf_range_append(&tree->range, UnrdfEntryLeaf(entry), NULL, NULL) != 0)
 				elog(ERROR, "SHA-256 failed");
+			if (tree->range.size >= promises.size)
+				UnrdfPromisesCheck(&promises, a, &tree->range);
 		}
 		next += run->count;
-		if (rooted && next == (uint64) (run->first + run->n))
-			check_root(a, &range, run->root, &wrong);
+		if (tree->known && next == (uint64) (run->first + run->n))
+			check_root(a, &tree->range, run->root, &wrong);
 	}
 	UnrdfLeafCursorEnd(&cursor);
+	UnrdfPromisesEnd(&promises);
 	report_wrong_roots(a, &wrong);
 }
 
-/* Reports every receipt that has more than one leaf, once. */
+/* Begins with the tree of the leaves before the span, as the log's tiles have it. */
+static void
+begin_tree(UnrdfAudit *a, const uint8 *old_root, UnrdfTree *tree)
+{
+	uint64 size = a->span.from;
+	UnrdfNodeReader *reader = UnrdfNodeReaderBegin(a->span.log);
+	uint8 root[UNRDF_HASH_LEN];
+
+	unrdf_range_init(&tree->range);
+	tree->range.size = size;
+	tree->known = true;
+	for (int level = 0; level < 63 && tree->known; level++)
+		if (size >> level & 1)
+			tree->known =
+				UnrdfNodeRead(reader, level, (size >> level) - 1, tree->range.hash[level]) == 0;
+	UnrdfNodeReaderEnd(reader);
+	if (!tree->known)
+		UnrdfAuditReport(a, NULL, "log lacks hashes of the tree of size " UINT64_FORMAT, size);
+	else if (unrdf_range_root(&tree->range, root) != 0)
+		elog(ERROR, "SHA-256 failed");
+	else if (old_root && memcmp(root, old_root, UNRDF_HASH_LEN) != 0)
+		UnrdfAuditReport(
+			a, NULL, "tree of size " UINT64_FORMAT " is not the one that verification goes on from",
+			size);
+}
+
+/* Checks that the tree at the span's end is a prefix of the newest one. */
+static void
+check_prefix(UnrdfAudit *a, const UnrdfTree *tree)
+{
+	UnrdfNodeReader *reader = UnrdfNodeReaderBegin(a->span.log);
+	uint8 proof[64][UNRDF_HASH_LEN];
+	uint8 root[UNRDF_HASH_LEN];
+	UnrdfLogHead head;
+	int n;
+
+	UnrdfLogHeadRead(a->span.log, &head);
+	n = unrdf_consistency_proof(tree->range.size, head.size, UnrdfNodeRead, reader, proof);
+	UnrdfNodeReaderEnd(reader);
+	if (unrdf_range_root(&tree->range, root) != 0)
+		elog(ERROR, "SHA-256 failed");
+	if (n < 0 || !unrdf_verify_consistency(tree->range.size, head.size, root, head.root,
+										   (const uint8(*)[UNRDF_HASH_LEN]) proof, n))
+		UnrdfAuditReport(a, NULL,
+						 "tree of size " UINT64_FORMAT " is not a prefix of the newest tree",
+						 tree->range.size);
+}
+
+/* Reports every receipt that has more than one leaf in the span, once. */
 static void
 check_duplicates(UnrdfAudit *a, Tuplesortstate *ids)
 {
@@ -346,58 +499,134 @@ check_duplicates(UnrdfAudit *a, Tuplesortstate *ids)
 	int64 last = 0;
 	int64 times = 0;
 
-	tuplesort_performsort(ids);
 	while (unrdf_tuplesort_getdatum(ids, &value, &isnull))
 	{
 		CHECK_FOR_INTERRUPTS();
 		times = times > 0 && last == DatumGetInt64(value) ? times + 1 : 1;
 		last = DatumGetInt64(value);
 		if (times == 2)
-			report(a, &last, "receipt has more than one leaf");
+			UnrdfAuditReport(a, &last, "%s", two_leaves);
 	}
+}
+
+/* The transaction id up to which the log had everything when it had at most size leaves. */
+static uint64
+past(const UnrdfAudit *a, uint64 size)
+{
+	UnrdfLogHead head;
+
+	return UnrdfLogHeadBefore(a->span.log, size, &head) ? UnrdfLogPast(&head) : 0;
+}
+
+/* Sorts the ids of the receipts that should have got their leaves in the span, or before. */
+static Tuplesortstate *
+sort_expected(UnrdfAudit *a)
+{
+	Tuplesortstate *ids = begin_sort();
+	UnrdfLookup rows;
+	bool isnull;
+
+	UnrdfLookupBegin(&rows, UNRDF_RECEIPT, UNRDF_RECEIPT_XID_IDX);
+	UnrdfLookupKey(&rows, 1, BTGreaterEqualStrategyNumber, F_XID8GE,
+				   UInt64GetDatum(past(a, a->span.from)));
+	UnrdfLookupKey(&rows, 1, BTLessStrategyNumber, F_XID8LT, UInt64GetDatum(past(a, a->span.to)));
+	UnrdfLookupStart(&rows);
+	while (UnrdfLookupNext(&rows, ForwardScanDirection))
+	{
+		CHECK_FOR_INTERRUPTS();
+		tuplesort_putdatum(ids, slot_getattr(rows.slot, RECEIPT_ID + 1, &isnull), false);
+	}
+	UnrdfLookupEnd(&rows);
+	tuplesort_performsort(ids);
+	return ids;
+}
+
+/* Whether a receipt that has no leaf in the span has one before. */
+static bool
+has_leaf(const UnrdfAudit *a, int64 receipt)
+{
+	UnrdfReceipt r;
+	uint64 index;
+	uint8 leaf[UNRDF_HASH_LEN];
+
+	return UnrdfReceiptFetch(receipt, &r) &&
+		   UnrdfLeafFind(a->span.log, receipt, r.xid, &index, leaf);
 }
 
 /* Reports every receipt without a leaf whose transaction the log has gone past. */
 static void
 check_missing(UnrdfAudit *a, Tuplesortstate *ids)
 {
-	UnrdfLogHead head;
-	UnrdfLookup rows;
-	uint64 past;
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "unrdf missing leaf", ALLOCSET_DEFAULT_SIZES);
+	Tuplesortstate *expected = sort_expected(a);
 	Datum value;
+	Datum wanted;
 	bool isnull;
-	bool more = unrdf_tuplesort_getdatum(ids, &value, &isnull);
+	bool more;
 
-	UnrdfLogHeadRead(a->log, &head);
-	past = UnrdfLogPast(&head);
-	UnrdfLookupBegin(&rows, UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY);
-	UnrdfLookupStart(&rows);
-	while (UnrdfLookupNext(&rows, ForwardScanDirection))
+	more = unrdf_tuplesort_getdatum(ids, &value, &isnull);
+	while (unrdf_tuplesort_getdatum(expected, &wanted, &isnull))
 	{
-		int64 receipt = DatumGetInt64(slot_getattr(rows.slot, RECEIPT_ID + 1, &isnull));
-		uint64 xid = DatumGetUInt64(slot_getattr(rows.slot, RECEIPT_XID + 1, &isnull));
+		int64 receipt = DatumGetInt64(wanted);
+		MemoryContext old;
 
 		CHECK_FOR_INTERRUPTS();
 		while (more && DatumGetInt64(value) < receipt)
 			more = unrdf_tuplesort_getdatum(ids, &value, &isnull);
-		if (xid < past && (!more || DatumGetInt64(value) > receipt))
-			report(a, &receipt, "%s", UnrdfLeafMissing);
+		if (more && DatumGetInt64(value) == receipt)
+			continue;
+		old = MemoryContextSwitchTo(context);
+		if (!has_leaf(a, receipt))
+			UnrdfAuditReport(a, &receipt, "%s", UnrdfLeafMissing);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
 	}
-	UnrdfLookupEnd(&rows);
+	tuplesort_end(expected);
+	MemoryContextDelete(context);
 }
 
 /*
- * UnrdfAuditRoots recomputes the root of every integration and finds receipts that were integrated
- * twice, or never.
+ * Puts the ids before the span into the sort that are in one integration with leaves of it: that row's transactions are
+ * expected where it ends.
+ */
+static void
+put_begun(UnrdfAudit *a, Tuplesortstate *ids)
+{
+	UnrdfLogHead head;
+	UnrdfLeafCursor cursor;
+	const UnrdfLeafRun *run;
+
+	(void) UnrdfLogHeadBefore(a->span.log, a->span.from, &head);
+	UnrdfLeafCursorBegin(&cursor, a->span.log, head.size, a->span.from);
+	while (a->span.from > 0 && (run = UnrdfLeafCursorNext(&cursor)) != NULL &&
+		   run->first + run->n <= (int64) a->span.to)
+		for (int i = 0; i < run->count; i++)
+			tuplesort_putdatum(
+				ids, Int64GetDatum(UnrdfEntryReceipt(run->entries + i * UNRDF_LEAF_ENTRY)), false);
+	UnrdfLeafCursorEnd(&cursor);
+}
+
+/*
+ * UnrdfAuditRoots recomputes the root of every integration and every checkpoint in the span, and finds receipts that
+ * were integrated twice, or never. old_root is the root that the tree of the leaves before has to have; NULL where only
+ * the newest root tells. tree becomes that of the leaves up to the span's end, where it is known.
  */
 void
-UnrdfAuditRoots(UnrdfAudit *a, const UnrdfExtent *extents, int n)
+UnrdfAuditRoots(UnrdfAudit *a, const UnrdfExtent *extents, int n, const uint8 *old_root,
+				UnrdfTree *tree)
 {
-	Tuplesortstate *ids = tuplesort_begin_datum(INT8OID, Int8LessOperator, InvalidOid, false,
-												maintenance_work_mem, NULL, TUPLESORT_RANDOMACCESS);
+	Tuplesortstate *ids = begin_sort();
 
+	begin_tree(a, old_root, tree);
+	put_begun(a, ids);
 	for (int i = 0; i < n; i++)
-		check_extent(a, &extents[i], ids);
+		check_extent(a, &extents[i], ids, tree);
+	tree->known = tree->known && tree->range.size == a->span.to;
+	/* at the log's end the last integration's root was the newest */
+	if (tree->known && a->span.to > 0 && (n == 0 || a->span.to < a->span.size))
+		check_prefix(a, tree);
+	tuplesort_performsort(ids);
 	check_duplicates(a, ids);
 	tuplesort_rescan(ids);
 	check_missing(a, ids);
@@ -408,10 +637,11 @@ static void
 report_missing_tiles(UnrdfAudit *a, int level, uint64 from, uint64 to)
 {
 	if (from + 1 == to)
-		report(a, NULL, "tile " UINT64_FORMAT " of level %d is missing", from, level);
+		UnrdfAuditReport(a, NULL, "tile " UINT64_FORMAT " of level %d is missing", from, level);
 	else if (from < to)
-		report(a, NULL, "tiles " UINT64_FORMAT " to " UINT64_FORMAT " of level %d are missing",
-			   from, to - 1, level);
+		UnrdfAuditReport(a, NULL,
+						 "tiles " UINT64_FORMAT " to " UINT64_FORMAT " of level %d are missing",
+						 from, to - 1, level);
 }
 
 /* Whether a stored value has this many bytes. */
@@ -432,46 +662,95 @@ check_tile(UnrdfAudit *a, int level, uint64 idx, TupleTableSlot *slot)
 	uint8 root[UNRDF_HASH_LEN];
 
 	if (!has_bytes(slot, TILE_HASHES, sizeof(hashes)) || !has_bytes(slot, TILE_ROOT, sizeof(root)))
-		report(a, NULL, "tile " UINT64_FORMAT " of level %d does not have 256 hashes and a root",
-			   idx, level);
-	else if (level > 0 && UnrdfTileRead(&a->tiles, a->log, level, idx, hashes, root))
+		UnrdfAuditReport(a, NULL,
+						 "tile " UINT64_FORMAT " of level %d does not have 256 hashes and a root",
+						 idx, level);
+	else if (level > 0 && UnrdfTileRead(&a->tiles, a->span.log, level, idx, hashes, root))
 		check_tile_root(a, level, idx, hashes, root);
 }
 
+/* Begins reading the tiles of a level that have leaves of the span, beyond its ends where the log ends there. */
+static void
+start_level(const UnrdfAudit *a, UnrdfLookup *rows, int level, uint64 from, uint64 to)
+{
+	UnrdfLookupKey(rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(a->span.log));
+	UnrdfLookupKey(rows, 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(level));
+	if (a->span.from > 0)
+		UnrdfLookupKey(rows, 3, BTGreaterEqualStrategyNumber, F_INT8GE,
+					   Int64GetDatum((int64) from));
+	if (a->span.to < a->span.size)
+		UnrdfLookupKey(rows, 3, BTLessStrategyNumber, F_INT8LT, Int64GetDatum((int64) to));
+	UnrdfLookupStart(rows);
+}
+
+static void
+report_strange_tile(UnrdfAudit *a, int64 idx, int level)
+{
+	UnrdfAuditReport(a, NULL, "tile " INT64_FORMAT " of level %d is not one of this log", idx,
+					 level);
+}
+
+static void
+check_level(UnrdfAudit *a, UnrdfLookup *rows, int level)
+{
+	int height = UNRDF_TILE_HEIGHT * (level + 1);
+	uint64 next = a->span.from >> height; /* the tile that is expected */
+	uint64 end = full_tiles(a, level);
+
+	if (a->span.to < a->span.size)
+		end = Min(end, (a->span.to + ((uint64) 1 << height) - 1) >> height);
+	start_level(a, rows, level, next, end);
+	while (UnrdfLookupNext(rows, ForwardScanDirection))
+	{
+		bool isnull;
+		int64 idx = DatumGetInt64(slot_getattr(rows->slot, TILE_IDX + 1, &isnull));
+
+		CHECK_FOR_INTERRUPTS();
+		if (idx < 0 || (uint64) idx >= end)
+		{
+			report_strange_tile(a, idx, level);
+			continue;
+		}
+		report_missing_tiles(a, level, next, (uint64) idx);
+		next = (uint64) idx + 1;
+		check_tile(a, level, (uint64) idx, rows->slot);
+	}
+	report_missing_tiles(a, level, next, end);
+}
+
+/* Reports tiles of levels that no log has. */
+static void
+check_no_level(UnrdfAudit *a, UnrdfLookup *rows, StrategyNumber strategy, Oid operator, int level)
+{
+	bool isnull;
+
+	UnrdfLookupKey(rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(a->span.log));
+	UnrdfLookupKey(rows, 2, strategy, operator, Int32GetDatum(level));
+	UnrdfLookupStart(rows);
+	while (UnrdfLookupNext(rows, ForwardScanDirection))
+	{
+		CHECK_FOR_INTERRUPTS();
+		report_strange_tile(a, DatumGetInt64(slot_getattr(rows->slot, TILE_IDX + 1, &isnull)),
+							DatumGetInt32(slot_getattr(rows->slot, TILE_LEVEL + 1, &isnull)));
+	}
+}
+
 /*
- * UnrdfAuditTiles checks that the full tiles are stored, no others, and each in its place; level 0
- * only for being there.
+ * UnrdfAuditTiles checks that the full tiles of the span are stored, no others, and each in its place; level 0 only for
+ * being there.
  */
 void
 UnrdfAuditTiles(UnrdfAudit *a)
 {
 	UnrdfLookup rows;
-	int level = 0;
-	uint64 next = 0; /* the tile of level that is expected */
 
 	UnrdfLookupBegin(&rows, UNRDF_TILE, UNRDF_TILE_PKEY);
-	UnrdfLookupKey(&rows, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(a->log));
-	UnrdfLookupStart(&rows);
-	while (UnrdfLookupNext(&rows, ForwardScanDirection))
+	for (int level = 0; level < UNRDF_TILE_LEVELS - 1; level++)
+		check_level(a, &rows, level);
+	if (a->span.to == a->span.size)
 	{
-		bool isnull;
-		int32 this_level = DatumGetInt32(slot_getattr(rows.slot, TILE_LEVEL + 1, &isnull));
-		int64 idx = DatumGetInt64(slot_getattr(rows.slot, TILE_IDX + 1, &isnull));
-
-		CHECK_FOR_INTERRUPTS();
-		if (this_level < 0 || idx < 0 || (uint64) idx >= full_tiles(a, this_level))
-		{
-			report(a, NULL, "tile " INT64_FORMAT " of level %d is not one of this log", idx,
-				   this_level);
-			continue;
-		}
-		for (; level < this_level; level++, next = 0)
-			report_missing_tiles(a, level, next, full_tiles(a, level));
-		report_missing_tiles(a, level, next, (uint64) idx);
-		next = (uint64) idx + 1;
-		check_tile(a, level, (uint64) idx, rows.slot);
+		check_no_level(a, &rows, BTLessStrategyNumber, F_INT4LT, 0);
+		check_no_level(a, &rows, BTGreaterEqualStrategyNumber, F_INT4GE, UNRDF_TILE_LEVELS - 1);
 	}
 	UnrdfLookupEnd(&rows);
-	for (; full_tiles(a, level) > 0; level++, next = 0)
-		report_missing_tiles(a, level, next, full_tiles(a, level));
 }

@@ -1,9 +1,9 @@
 /*
- * verify_parallel.c: checks the whole log with the caller and parallel workers, and shows how far
- * that is.
+ * verify_parallel.c: checks a range of the log, or all of it, with the caller and parallel workers, and
+ * shows how far that is.
  *
- * The caller finds the extents, starts the workers, checks roots and tiles alone, and then takes
- * leaves with the workers: whoever is free takes the next UNRDF_LEAF_RUN leaves from a shared
+ * The caller finds the extents, starts the workers, checks roots, tiles and checkpoints alone, and then
+ * takes leaves with the workers: whoever is free takes the next UNRDF_LEAF_RUN leaves from a shared
  * counter, so it makes no difference how many workers there are, or whether they come at all. They
  * read under the caller's snapshot and transaction: what the caller changed and did not commit is
  * checked too. What is wrong goes into temporary files, one per process, from where the caller
@@ -39,7 +39,9 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/shmem.h"
+#include "ledger/verify_checkpoint.h"
 #include "ledger/verify_log.h"
+#include "ledger/verify_range.h"
 
 #define SHARED_KEY 1
 #define FINDINGS_KEY 2
@@ -54,12 +56,28 @@ typedef struct Counters
 	pg_atomic_uint64 bad;
 } Counters;
 
-/* A running verify_all. */
+/* What the caller of a running verification does. */
+typedef enum Phase
+{
+	PHASE_EXTENTS,
+	PHASE_ROOTS,
+	PHASE_TILES,
+	PHASE_CHECKPOINTS,
+	PHASE_LEAVES,
+	PHASE_FINDINGS
+} Phase;
+
+static const char *const phase_names[] = {"extents",     "roots",  "tiles",
+										  "checkpoints", "leaves", "findings"};
+
+/* A running verification. */
 typedef struct Run
 {
 	pg_atomic_uint32 pid;        /* 0: free */
 	pg_atomic_uint64 started_at; /* 0: not to be shown; set last and cleared first */
 	Oid dboid;
+	pg_atomic_uint32 phase;
+	pg_atomic_uint64 first; /* of the range */
 	Counters counters;
 } Run;
 
@@ -68,7 +86,7 @@ typedef struct Shared
 {
 	int run;      /* in UnrdfVerifyShmem; -1: none */
 	Counters own; /* used where there is no run */
-	uint64 size;
+	UnrdfSpan span;
 	int nextents;
 	UnrdfExtent extents[MAX_EXTENTS];
 	pg_atomic_uint64 next; /* the next part of the extents that nobody has taken */
@@ -81,6 +99,8 @@ typedef struct Reporter
 	Shared *shared;
 	SharedTuplestoreAccessor *findings;
 	TupleDesc desc; /* receipt bigint, reason text */
+	MemoryContext
+		context; /* what is allocated with the first finding has to outlive who reports it */
 } Reporter;
 
 /* What the caller has to give back whatever happens. */
@@ -111,6 +131,8 @@ init_runs(void *block)
 	{
 		pg_atomic_init_u32(&runs[i].pid, 0);
 		pg_atomic_init_u64(&runs[i].started_at, 0);
+		pg_atomic_init_u32(&runs[i].phase, 0);
+		pg_atomic_init_u64(&runs[i].first, 0);
 		init_counters(&runs[i].counters);
 	}
 }
@@ -123,9 +145,9 @@ UnrdfVerifyInit(void)
 					   init_runs);
 }
 
-/* Takes an entry; -1 where there is none. */
+/* Takes an entry for a range that begins at leaf `first`; -1 where there is none. */
 static int
-begin_run(void)
+begin_run(uint64 first)
 {
 	for (int i = 0; UnrdfVerifyShmem && i < MAX_RUNS; i++)
 	{
@@ -135,6 +157,8 @@ begin_run(void)
 		if (!pg_atomic_compare_exchange_u32(&run->pid, &unused, MyProcPid))
 			continue;
 		run->dboid = MyDatabaseId;
+		pg_atomic_write_u32(&run->phase, PHASE_EXTENTS);
+		pg_atomic_write_u64(&run->first, first);
 		pg_atomic_write_u64(&run->counters.total, 0);
 		pg_atomic_write_u64(&run->counters.done, 0);
 		pg_atomic_write_u64(&run->counters.bad, 0);
@@ -165,8 +189,16 @@ counters(Shared *shared)
 	return shared->run >= 0 ? &UnrdfVerifyShmem[shared->run].counters : &shared->own;
 }
 
-static TupleDesc
-finding_desc(void)
+static void
+show_phase(const Shared *shared, Phase phase)
+{
+	if (shared->run >= 0)
+		pg_atomic_write_u32(&UnrdfVerifyShmem[shared->run].phase, phase);
+}
+
+/* UnrdfFindingDesc makes the descriptor of what is found: receipt bigint, reason text. */
+TupleDesc
+UnrdfFindingDesc(void)
 {
 	TupleDesc desc = CreateTemplateTupleDesc(2);
 
@@ -180,6 +212,7 @@ static void
 add_finding(void *arg, const int64 *receipt, const char *reason)
 {
 	Reporter *reporter = arg;
+	MemoryContext old = MemoryContextSwitchTo(reporter->context);
 	Datum values[2] = {receipt ? Int64GetDatum(*receipt) : 0, CStringGetTextDatum(reason)};
 	bool nulls[2] = {receipt == NULL, false};
 	MinimalTuple tuple = unrdf_form_minimal_tuple(reporter->desc, values, nulls);
@@ -188,6 +221,7 @@ add_finding(void *arg, const int64 *receipt, const char *reason)
 	pg_atomic_fetch_add_u64(&counters(reporter->shared)->bad, 1);
 	pfree(tuple);
 	pfree(DatumGetPointer(values[1]));
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -236,13 +270,13 @@ UnrdfVerifyWorkerMain(dsm_segment *segment, shm_toc *toc)
 {
 	Shared *shared = shm_toc_lookup(toc, SHARED_KEY, false);
 	UnrdfAudit *audit = palloc(sizeof(UnrdfAudit));
-	Reporter reporter = {shared, NULL, finding_desc()};
+	Reporter reporter = {shared, NULL, UnrdfFindingDesc(), CurrentMemoryContext};
 
-	pgstat_report_activity(STATE_RUNNING, "unrdf.verify_all()");
+	pgstat_report_activity(STATE_RUNNING, "unrdf verification");
 	SharedFileSetAttach(&shared->files, segment);
 	reporter.findings = sts_attach(shm_toc_lookup(toc, FINDINGS_KEY, false),
 								   ParallelWorkerNumber + 1, &shared->files);
-	UnrdfAuditBegin(audit, UNRDF_RECEIPTS_LOG, shared->size, add_finding, &reporter);
+	UnrdfAuditBegin(audit, &shared->span, add_finding, &reporter);
 	check_leaves(shared, audit);
 	UnrdfAuditEnd(audit);
 	sts_end_write(reporter.findings);
@@ -250,28 +284,34 @@ UnrdfVerifyWorkerMain(dsm_segment *segment, shm_toc *toc)
 
 /* The caller's part; the workers have to have ended after it. */
 static void
-lead(ParallelContext *context, Reporter *reporter)
+lead(ParallelContext *context, Reporter *reporter, UnrdfVerification *v)
 {
 	Shared *shared = reporter->shared;
 	UnrdfAudit *audit = palloc0(sizeof(UnrdfAudit));
 
-	audit->log = UNRDF_RECEIPTS_LOG;
+	audit->span = v->span;
 	audit->report = add_finding;
 	audit->arg = reporter;
 	shared->nextents = UnrdfAuditExtents(audit, shared->extents, MAX_EXTENTS);
-	shared->size = audit->size;
+	shared->span = v->span = audit->span;
 	for (int i = 0; i < shared->nextents; i++)
 		pg_atomic_fetch_add_u64(&counters(shared)->total,
 								shared->extents[i].to - shared->extents[i].from);
 	LaunchParallelWorkers(context);
-	UnrdfAuditBegin(audit, UNRDF_RECEIPTS_LOG, shared->size, add_finding, reporter);
-	UnrdfAuditRoots(audit, shared->extents, shared->nextents);
+	UnrdfAuditBegin(audit, &v->span, add_finding, reporter);
+	show_phase(shared, PHASE_ROOTS);
+	UnrdfAuditRoots(audit, shared->extents, shared->nextents, v->old_root, &v->tree);
+	show_phase(shared, PHASE_TILES);
 	UnrdfAuditTiles(audit);
+	show_phase(shared, PHASE_CHECKPOINTS);
+	UnrdfAuditCheckpoints(audit);
+	show_phase(shared, PHASE_LEAVES);
 	check_leaves(shared, audit);
 	UnrdfAuditEnd(audit);
 	pfree(audit);
 	sts_end_write(reporter->findings);
 	WaitForParallelWorkersToFinish(context);
+	show_phase(shared, PHASE_FINDINGS);
 }
 
 /* Receipts come first, by id; then the log's parts, by text. */
@@ -302,7 +342,7 @@ sort_findings(const Reporter *reporter)
 
 /* Returns what was found: of each receipt one reason, the first by text, and of the log each once. */
 static void
-put_findings(const Reporter *reporter, ReturnSetInfo *result)
+put_findings(const Reporter *reporter, Tuplestorestate *result)
 {
 	Tuplesortstate *sort = sort_findings(reporter);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(reporter->desc, &TTSOpsMinimalTuple);
@@ -321,7 +361,7 @@ put_findings(const Reporter *reporter, ReturnSetInfo *result)
 		else
 			repeated = last_reason && DatumGetInt64(slot->tts_values[0]) == last_receipt;
 		if (!repeated)
-			tuplestore_puttupleslot(result->setResult, slot);
+			tuplestore_puttupleslot(result, slot);
 		last_receipt = slot->tts_isnull[0] ? 0 : DatumGetInt64(slot->tts_values[0]);
 		if (last_reason)
 			pfree(last_reason);
@@ -354,48 +394,65 @@ make_shared(ParallelContext *context, Reporter *reporter)
 										&shared->files, "findings");
 	shm_toc_insert(context->toc, FINDINGS_KEY, findings);
 	reporter->shared = shared;
-	reporter->desc = finding_desc();
+	reporter->desc = UnrdfFindingDesc();
+	reporter->context = CurrentMemoryContext;
 }
 
 /* With the caller, as many processes as there are cores; no more than there are parts. */
 static int
-useful_workers(int workers)
+useful_workers(const UnrdfVerification *v)
 {
-	UnrdfLogHead head;
-	uint64 parts;
+	uint64 parts = (Min(v->span.to, v->span.size) - v->span.from) / UNRDF_LEAF_RUN;
+	int workers = v->workers;
 
-	UnrdfLogHeadRead(UNRDF_RECEIPTS_LOG, &head);
-	parts = head.size / UNRDF_LEAF_RUN;
 	if (workers < 0)
 		workers = Min((int) sysconf(_SC_NPROCESSORS_ONLN) - 1, max_parallel_workers);
 	return (int) Min(Max(workers, 0), parts);
 }
 
+/* Says that there are fewer leaves than those that verification is to go on from; there is nothing to check then. */
+static void
+log_is_shorter(const UnrdfVerification *v, Tuplestorestate *findings, TupleDesc desc)
+{
+	char *reason = psprintf("log has " UINT64_FORMAT
+							" leaves, and verification is to go on from " UINT64_FORMAT,
+							v->span.size, v->span.from);
+	Datum values[2] = {0, CStringGetTextDatum(reason)};
+	bool nulls[2] = {true, false};
+
+	tuplestore_putvalues(findings, desc, values, nulls);
+}
+
 /*
- * UnrdfVerifyAll recomputes the whole log under the active snapshot and puts everything that is
- * wrong into result's tuplestore. workers is how many parallel workers to ask for besides the
- * caller, -1 for a sensible number; it works with fewer, and with none. Raises 22023 for a number
- * out of range.
+ * UnrdfVerifyRange recomputes v's range of the log, and what ties it to the newest root, under the active snapshot and puts
+ * everything that is wrong into findings. It works with fewer workers than were asked for, and with none. Sets v->span and
+ * v->tree. Raises 22023 for a number of workers out of range.
  */
 void
-UnrdfVerifyAll(int workers, ReturnSetInfo *result)
+UnrdfVerifyRange(UnrdfVerification *v, Tuplestorestate *findings)
 {
 	ParallelContext *context;
 	Reporter reporter;
 	Guard guard;
 
-	if (workers < -1 || workers > MAX_WORKERS)
+	if (v->workers < -1 || v->workers > MAX_WORKERS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("workers must be between 0 and %d", MAX_WORKERS)));
+	v->tree.known = false;
+	if (v->span.from > v->span.size)
+	{
+		log_is_shorter(v, findings, UnrdfFindingDesc());
+		return;
+	}
 	EnterParallelMode();
-	context = CreateParallelContext("unrdf", "UnrdfVerifyWorkerMain", useful_workers(workers));
+	context = CreateParallelContext("unrdf", "UnrdfVerifyWorkerMain", useful_workers(v));
 	make_shared(context, &reporter);
-	reporter.shared->run = guard.run = begin_run();
+	reporter.shared->run = guard.run = begin_run(v->span.from);
 	guard.files = context->seg ? NULL : &reporter.shared->files;
 	PG_ENSURE_ERROR_CLEANUP(end, PointerGetDatum(&guard));
 	{
-		lead(context, &reporter);
-		put_findings(&reporter, result);
+		lead(context, &reporter, v);
+		put_findings(&reporter, findings);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(end, PointerGetDatum(&guard));
 	end(0, PointerGetDatum(&guard));
@@ -404,7 +461,7 @@ UnrdfVerifyAll(int workers, ReturnSetInfo *result)
 }
 
 /*
- * UnrdfVerifyProgress puts one row per running verify_all of the current database into result's
+ * UnrdfVerifyProgress puts one row per running verification of the current database into result's
  * tuplestore.
  */
 void
@@ -414,17 +471,19 @@ UnrdfVerifyProgress(ReturnSetInfo *result)
 	{
 		Run *run = &UnrdfVerifyShmem[i];
 		uint64 started_at = pg_atomic_read_u64(&run->started_at);
-		Datum values[5];
-		bool nulls[5] = {false};
+		Datum values[7];
+		bool nulls[7] = {false};
 
 		pg_read_barrier();
 		if (started_at == 0 || run->dboid != MyDatabaseId)
 			continue;
 		values[0] = Int32GetDatum((int32) pg_atomic_read_u32(&run->pid));
-		values[1] = Int64GetDatum((int64) pg_atomic_read_u64(&run->counters.total));
-		values[2] = Int64GetDatum((int64) pg_atomic_read_u64(&run->counters.done));
-		values[3] = Int64GetDatum((int64) pg_atomic_read_u64(&run->counters.bad));
-		values[4] = TimestampTzGetDatum((TimestampTz) started_at);
+		values[1] = CStringGetTextDatum(phase_names[pg_atomic_read_u32(&run->phase)]);
+		values[2] = Int64GetDatum((int64) pg_atomic_read_u64(&run->first));
+		values[3] = Int64GetDatum((int64) pg_atomic_read_u64(&run->counters.total));
+		values[4] = Int64GetDatum((int64) pg_atomic_read_u64(&run->counters.done));
+		values[5] = Int64GetDatum((int64) pg_atomic_read_u64(&run->counters.bad));
+		values[6] = TimestampTzGetDatum((TimestampTz) started_at);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 }

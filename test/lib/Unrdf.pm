@@ -93,6 +93,7 @@ sub reading_calls
 		receipt => 'unrdf.receipt(:ended)',
 		verify => 'unrdf.verify(:ended)',
 		verify_all => '(SELECT count(*) FROM unrdf.verify_all())',
+		verify_range => '(SELECT count(*) FROM unrdf.verify_range(0))',
 		verify_checkpoint => '(SELECT unrdf.verify_checkpoint(unrdf.checkpoint(), key) FROM unrdf.log_keys)',
 		verify_consistency =>
 		  '(SELECT unrdf.verify_consistency(p.old_tree_size, p.old_root, p.tree_size, p.root, p.proof) FROM unrdf.consistency_proof(1, 1) AS p)',

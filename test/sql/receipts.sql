@@ -47,6 +47,8 @@ INSERT INTO rc.mine SELECT 'three', unrdf.record('create', 'three/' || i) FROM g
 CALL rc.await_integration();
 INSERT INTO rc.mine VALUES ('newest', unrdf.record('create', 'newest'));
 CALL rc.await_integration();
+-- and a checkpoint of all of it, whose root is wrong with any leaf's
+SELECT unrdf.publish_checkpoint() = size AS published FROM unrdf.log_size();
 -- one whose tile is full: hundreds of leaves come after it
 SELECT id AS job FROM rc.mine WHERE name = 'job' ORDER BY unrdf.leaf_index(id) LIMIT 1 OFFSET 300 \gset
 SELECT id AS newest FROM rc.mine WHERE name = 'newest' \gset

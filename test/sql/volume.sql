@@ -68,6 +68,34 @@ BEGIN; DELETE FROM unrdf.tile WHERE log = 1 AND level = 1 AND idx = 0; SELECT * 
 SELECT count(*) AS forgeries FROM many WHERE n % 20000 = 0;
 BEGIN; UPDATE unrdf.receipt SET finished_at = finished_at + interval '1 us' WHERE id IN (SELECT id FROM many WHERE n % 20000 = 0);
 SELECT m.n, v.reason FROM unrdf.verify_all() AS v LEFT JOIN many AS m ON m.id = v.receipt ORDER BY 1; ROLLBACK;
+-- a range reads its own leaves, and what ties them to the newest root; one in which a long transaction was integrated, more
+CREATE FUNCTION vol.pages(query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	plan json;
+BEGIN
+	EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) ' || query INTO plan;
+	RETURN (plan->0->'Plan'->>'Shared Hit Blocks')::bigint + (plan->0->'Plan'->>'Shared Read Blocks')::bigint;
+END $$;
+SELECT vol.pages('SELECT * FROM unrdf.verify_all(0)') > 10000 AS whole, percentile_disc(0.5) WITHIN GROUP (ORDER BY vol.pages(format('SELECT * FROM unrdf.verify_range(%s, %s, 0)', f, f + 1))) < 1000 AS leaf
+FROM unnest(ARRAY[0, 5, 255, 256, 50000, 65535, 65536, 99999]) AS f;
+-- ranges with help, and what they find; a run of them
+SELECT count(*) FROM unrdf.verify_range(1, 50000, 2);
+BEGIN; UPDATE unrdf.receipt SET finished_at = finished_at + interval '1 us' WHERE id IN (SELECT receipt FROM leaf WHERE index IN (20000, 20001, 49999, 50000));
+SELECT array_agg(l.index ORDER BY l.index) FROM unrdf.verify_range(20001, 50000, 2) AS v LEFT JOIN leaf AS l ON l.receipt = v.receipt; ROLLBACK;
+CALL unrdf.verify_log(30000, 2) \gset
+SELECT :leaves = size AS all_of_it, :findings AS findings FROM unrdf.log_size();
+DELETE FROM unrdf.verified WHERE run = :run;
+-- checkpoints of many sizes, one of them forged
+BEGIN;
+INSERT INTO unrdf.checkpoint SELECT 1, 'vol', p.tree_size, p.root, e.epoch, now(), '', false, ''
+	FROM (SELECT epoch FROM unrdf.epoch LIMIT 1) AS e, generate_series(1, 100000, 77) AS s, unrdf.consistency_proof(1, s, s) AS p;
+SELECT * FROM unrdf.verify_all();
+SELECT * FROM unrdf.verify_range(30000, 30100);
+UPDATE unrdf.checkpoint SET root = set_byte(root, 5, get_byte(root, 5) # 1) WHERE origin = 'vol' AND size = 30031;
+SELECT regexp_replace(reason, 'epoch \d+', 'epoch') AS reason FROM unrdf.verify_all() UNION ALL SELECT regexp_replace(reason, 'epoch \d+', 'epoch') FROM unrdf.verify_range(30030, 30031);
+SELECT * FROM unrdf.verify_range(30000, 30030);
+SELECT * FROM unrdf.verify_range(30031, 30100);
+ROLLBACK;
 -- thousands, each named
 BEGIN; UPDATE unrdf.receipt SET finished_at = finished_at + interval '1 us' WHERE id IN (SELECT id FROM many WHERE n <= 10005);
 SELECT count(v.receipt) AS listed, count(*) - count(v.receipt) AS others, max(v.reason) FILTER (WHERE v.receipt IS NULL) AS other FROM unrdf.verify_all() AS v; ROLLBACK;

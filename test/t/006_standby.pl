@@ -32,6 +32,7 @@ my %changing = (
 	resume_queue => "unrdf.resume_queue('default')",
 	revive => 'unrdf.revive(:cancelled)',
 	trust_witness => "unrdf.trust_witness('key')",
+	verify_step => 'unrdf.verify_step(NULL, 100)',
 	watch_log => "unrdf.watch_log('key')",
 	witness_check => "unrdf.witness_check('')",
 	witness_cosign => "unrdf.witness_cosign('log', 1)");
