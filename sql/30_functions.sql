@@ -45,6 +45,38 @@ CREATE FUNCTION unrdf.record(kind text, subject text, payload jsonb DEFAULT NULL
 	AS 'MODULE_PATHNAME', 'unrdf_record' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.record(text, text, jsonb, text) IS 'Writes a receipt of kind create, update or delete about a subject, in this transaction, chained to the subject''s previous receipt. delete leaves a tombstone. Returns the receipt''s id.';
 
+CREATE FUNCTION unrdf.record_batch(subject text, items jsonb[], operation text DEFAULT NULL) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'unrdf_record_batch' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.record_batch(text, jsonb[], text) IS 'Writes one receipt of kind batch about a subject, as record does, that commits to many items: to their number and the root of a Merkle tree over their salted hashes. The items are not kept. Returns the receipt''s id.';
+
+CREATE FUNCTION unrdf.audit_table(relation regclass, key_columns text[] DEFAULT NULL, excluded_columns text[] DEFAULT '{}') RETURNS int
+	AS 'MODULE_PATHNAME', 'unrdf_audit_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.audit_table(regclass, text[], text[]) IS 'Has a receipt written for every INSERT, UPDATE, DELETE and TRUNCATE of a table from here on, and one at once for all rows that exist. key_columns name a row, by default the primary key; excluded_columns are left out of receipts. To be called again after columns or partitions were added. For the table''s owner. Returns the id by which receipts name the table.';
+
+CREATE FUNCTION unrdf.unaudit_table(relation regclass) RETURNS void
+	AS 'MODULE_PATHNAME', 'unrdf_unaudit_table' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.unaudit_table(regclass) IS 'Ends what audit_table began. A receipt says so; the others stay.';
+
+CREATE FUNCTION unrdf.audit_statement() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'unrdf_audit_statement' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.audit_statement() IS 'Statement trigger of audited tables: writes the receipts.';
+
+CREATE FUNCTION unrdf.item_proof(receipt bigint, index bigint, OUT index bigint, OUT count bigint, OUT salt bytea, OUT leaf bytea, OUT root bytea, OUT proof bytea[]) RETURNS record
+	AS 'MODULE_PATHNAME', 'unrdf_item_proof' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.item_proof(bigint, bigint) IS 'The inclusion proof (RFC 9162, 2.1.3) of an item in its batch, by its index from 0. The leaf is unrdf.leaf_hash of the salt and the item''s canonical JSON; the batch''s receipt has count and root as its payload. All null where there is no such item; salt is null once erased.';
+
+CREATE FUNCTION unrdf.verify_item(receipt bigint, index bigint, item jsonb, OUT verdict text, OUT reason text) RETURNS record
+	AS 'MODULE_PATHNAME', 'unrdf_verify_item' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.verify_item(bigint, bigint, jsonb) IS 'Checks the receipt of a batch as verify does, and that it commits to this item at this index. ok; erased: the item''s salt is gone; pending; missing: there is no receipt; bad, with the reason.';
+
+CREATE FUNCTION unrdf.verify_row(relation regclass, VARIADIC key text[], OUT verdict text, OUT receipt bigint, OUT reason text) RETURNS record
+	AS 'MODULE_PATHNAME', 'unrdf_verify_row' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.verify_row(regclass, text[]) IS 'Compares the row of a key, its values as text, with the last receipt that speaks of it. ok; differs; missing: it should exist; deleted: it does not exist, and should not; unknown: no receipt speaks of it; erased: what could be compared was erased; bad: the receipt does not verify. For who may read the table.';
+
+CREATE FUNCTION unrdf.verify_table(relation regclass) RETURNS TABLE (key jsonb, verdict text, receipt bigint, reason text)
+	AS 'MODULE_PATHNAME', 'unrdf_verify_table' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.verify_table(regclass) IS 'Compares all rows of an audited table as verify_row does, and returns those that are not as they should be. The key of a missing row is null where only a batch speaks of it.';
+
 CREATE FUNCTION unrdf.erase(receipt bigint, reason text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'unrdf_erase' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.erase(bigint, text) IS 'Erases what a receipt has only hashes of: payload, result, a job''s arguments and the texts of its failed attempts, and the salt of the hashes. Receipt, chain and proofs stay valid; a receipt of its own says who erased and why, and its id is returned. VACUUM, WAL and backups keep old rows as long as they do.';

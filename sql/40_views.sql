@@ -14,6 +14,14 @@ CREATE VIEW unrdf.log_keys WITH (security_barrier) AS
 	SELECT k.key, k.origin, k.first_used_at FROM unrdf.log_key AS k;
 COMMENT ON VIEW unrdf.log_keys IS 'The public halves of the keys that have signed checkpoints, as verifier keys (C2SP signed-note).';
 
+CREATE VIEW unrdf.audited_tables WITH (security_barrier) AS
+	SELECT a.id, a.relation, a.key_columns, a.excluded_columns, a.audited_at,
+		(SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>=) 3 AND pg_catalog.bool_and(t.tgenabled OPERATOR(pg_catalog.<>) 'D') FROM pg_catalog.pg_trigger AS t
+			WHERE t.tgrelid OPERATOR(pg_catalog.=) a.relation AND t.tgfoid OPERATOR(pg_catalog.=) 'unrdf.audit_statement'::pg_catalog.regproc) AS attached
+	FROM unrdf.audited AS a
+	WHERE a.active AND EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) a.relation);
+COMMENT ON VIEW unrdf.audited_tables IS 'The audited tables. attached: the table has its triggers, and none is disabled.';
+
 CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 	SELECT j.id, q.name AS queue, j.priority, h.name AS handler, j.owner, j.args, j.key,
 		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 1 THEN 'succeeded'

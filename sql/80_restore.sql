@@ -39,4 +39,8 @@ SELECT pg_catalog.pg_extension_config_dump('unrdf.witness', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.cosignature', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.witness_log', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.witnessed', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.batch', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.batch_segment', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.audited', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.audited_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.dump_end', '');

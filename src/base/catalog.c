@@ -36,6 +36,11 @@ static const char *const names[UNRDF_RELS] = {
 	[UNRDF_WITNESS_PKEY] = "witness_pkey",
 	[UNRDF_COSIGNATURE] = "cosignature",
 	[UNRDF_COSIGNATURE_SIZE_IDX] = "cosignature_size_idx",
+	[UNRDF_BATCH_ROW] = "batch",
+	[UNRDF_BATCH_PKEY] = "batch_pkey",
+	[UNRDF_BATCH_AUDITED_IDX] = "batch_audited_idx",
+	[UNRDF_BATCH_SEGMENT] = "batch_segment",
+	[UNRDF_BATCH_SEGMENT_PKEY] = "batch_segment_pkey",
 	[UNRDF_OPERATION_ID] = "operation_id",
 	[UNRDF_RESTORING] = "restoring",
 };

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "storage/latch.h"
@@ -76,6 +77,21 @@
 #define unrdf_create_wait_event_set(n) CreateWaitEventSet(NULL, (n))
 #else
 #define unrdf_create_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, (n))
+#endif
+
+/* 16: one object_ownercheck() instead of one function per class */
+#if PG_VERSION_NUM >= 160000
+#define unrdf_owns_relation(relation, role) \
+	object_ownercheck(RelationRelationId, (relation), (role))
+#else
+#define unrdf_owns_relation(relation, role) pg_class_ownercheck((relation), (role))
+#endif
+
+/* 18: generated columns whose values are not stored */
+#if PG_VERSION_NUM >= 180000
+#define unrdf_is_virtual(attribute) ((attribute)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+#else
+#define unrdf_is_virtual(attribute) ((void) (attribute), false)
 #endif
 
 #endif /* UNRDF_COMPAT_H */

@@ -2,42 +2,25 @@
  * digest.c
  *	  SHA-256 and random bytes, from OpenSSL.
  *
- * Fetching an algorithm and creating a context cost more than hashing a Merkle node, so both are
- * made once per process and reused.
+ * SHA-256 goes past OpenSSL's EVP, which allocates, wipes and frees a state for every digest: that
+ * costs as much as hashing a short message does.
  */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "crypto/digest.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <openssl/rand.h>
+#include <openssl/sha.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 
 #define RANDOM_BUFFER_LEN 4096
 
-static EVP_MD *sha256 = NULL;
-static EVP_MD_CTX *sha256_context = NULL;
-
 /* The last random_left bytes are unused; those before them are wiped. */
 static uint8_t random_buffer[RANDOM_BUFFER_LEN];
 static size_t random_left = 0;
 static bool random_watches_fork = false;
-
-/*
- * Makes the algorithm and the context of this process.  A forked child inherits a private copy of
- * both, and every digest starts afresh, so nothing has to be done at a fork.
- */
-static int
-prepare_sha256(void)
-{
-	if (sha256 == NULL)
-		sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-	if (sha256 == NULL)
-		return -1;
-	sha256_context = EVP_MD_CTX_new();
-	return sha256_context == NULL ? -1 : 0;
-}
 
 /*
  * SHA-256 (FIPS 180-4) of the concatenation of nparts pieces.
@@ -48,18 +31,17 @@ prepare_sha256(void)
 int
 unrdf_sha256(const UnrdfBytes *parts, int nparts, uint8_t out[UNRDF_HASH_LEN])
 {
+	SHA256_CTX context;
 	int i;
 
-	if (sha256_context == NULL && prepare_sha256() != 0)
-		return -1;
-	if (!EVP_DigestInit_ex2(sha256_context, sha256, NULL))
+	if (!SHA256_Init(&context))
 		return -1;
 	for (i = 0; i < nparts; i++)
 	{
-		if (!EVP_DigestUpdate(sha256_context, parts[i].data, parts[i].len))
+		if (!SHA256_Update(&context, parts[i].data, parts[i].len))
 			return -1;
 	}
-	return EVP_DigestFinal_ex(sha256_context, out, NULL) ? 0 : -1;
+	return SHA256_Final(out, &context) ? 0 : -1;
 }
 
 /* Runs in a new child: it must not hand out what its parent may hand out too. */

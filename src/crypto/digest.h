@@ -3,7 +3,7 @@
  *	  SHA-256 and random bytes, from OpenSSL.
  *
  * Pure code: no PostgreSQL header, no allocation that the caller sees.  Not thread safe: the
- * context and the random buffer belong to the process.
+ * random buffer belongs to the process.
  */
 #ifndef UNRDF_DIGEST_H
 #define UNRDF_DIGEST_H

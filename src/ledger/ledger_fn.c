@@ -126,12 +126,11 @@ unrdf_log_size(PG_FUNCTION_ARGS)
 Datum
 unrdf_verify(PG_FUNCTION_ARGS)
 {
-	static const char *const verdicts[] = {"ok", "erased", "pending", "missing", "bad"};
 	const char *reason;
 	UnrdfEvidence e = {0};
 	UnrdfVerdict verdict = UnrdfVerify(PG_GETARG_INT64(0), &reason, &e);
 	bool verified = verdict == UNRDF_VERDICT_OK || verdict == UNRDF_VERDICT_ERASED;
-	Datum values[6] = {CStringGetTextDatum(verdicts[verdict]),
+	Datum values[6] = {CStringGetTextDatum(UnrdfVerdictNames[verdict]),
 					   0,
 					   CStringGetTextDatum(UnrdfEvidenceNames[e.class]),
 					   Int64GetDatum((int64) e.size),

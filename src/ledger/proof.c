@@ -6,6 +6,10 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+
+#include "base/datum.h"
 #include "ledger/log.h"
 #include "ledger/proof.h"
 #include "ledger/receipt.h"
@@ -153,4 +157,15 @@ UnrdfProofOfConsistency(int32 log, uint64 old, const int64 *size, UnrdfConsisten
 		unrdf_tree_root(p->size, UnrdfNodeRead, reader, p->root) != 0)
 		lacks_hashes(p->size);
 	UnrdfNodeReaderEnd(reader);
+}
+
+/* UnrdfProofDatum makes a bytea[] of hashes, in the current memory context. */
+Datum
+UnrdfProofDatum(uint8 (*proof)[UNRDF_HASH_LEN], int n)
+{
+	Datum hashes[64];
+
+	for (int i = 0; i < n; i++)
+		hashes[i] = UnrdfBytesDatum(proof[i], UNRDF_HASH_LEN);
+	return PointerGetDatum(construct_array(hashes, n, BYTEAOID, -1, false, TYPALIGN_INT));
 }

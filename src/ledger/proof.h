@@ -33,4 +33,6 @@ extern void UnrdfProofOfLeaf(int32 log, uint64 index, const int64 *size, UnrdfIn
 extern void UnrdfProofOfConsistency(int32 log, uint64 old, const int64 *size, UnrdfConsistency *p);
 extern bool UnrdfRootOfSize(int32 log, uint64 size, uint8 *root);
 
+extern Datum UnrdfProofDatum(uint8 (*proof)[UNRDF_HASH_LEN], int n);
+
 #endif /* UNRDF_PROOF_H */

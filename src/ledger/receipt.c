@@ -31,7 +31,7 @@
 #include "ledger/epoch.h"
 #include "ledger/receipt.h"
 
-const char *const UnrdfKindNames[] = {NULL, "execute", "create", "update", "delete"};
+const char *const UnrdfKindNames[] = {NULL, "execute", "create", "update", "delete", "batch"};
 const char *const UnrdfOutcomeNames[] = {NULL, "ok", "dead", "cancelled"};
 
 struct UnrdfReceiptWriter

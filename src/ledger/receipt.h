@@ -19,7 +19,8 @@ typedef enum UnrdfKind
 	UNRDF_EXECUTE = 1,
 	UNRDF_CREATE,
 	UNRDF_UPDATE,
-	UNRDF_DELETE
+	UNRDF_DELETE,
+	UNRDF_BATCH
 } UnrdfKind;
 
 typedef enum UnrdfOutcome

@@ -16,14 +16,17 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "base/clock.h"
 #include "base/commit.h"
 #include "base/guc.h"
+#include "base/jsonb_canonical.h"
 #include "base/lock.h"
 #include "base/plan.h"
 #include "base/shmem.h"
+#include "ledger/batch.h"
 #include "ledger/epoch.h"
 #include "ledger/record.h"
 
@@ -42,7 +45,13 @@ static UnrdfPlan newest = {
 
 static UnrdfPlan erase_receipt = {
 	"UPDATE unrdf.receipt SET salt = '', payload = NULL, result = NULL"
-	" WHERE id OPERATOR(pg_catalog.=) $1 AND pg_catalog.octet_length(salt) OPERATOR(pg_catalog.>) 0",
+	" WHERE id OPERATOR(pg_catalog.=) $1 AND pg_catalog.octet_length(salt) OPERATOR(pg_catalog.>) 0"
+	" AND kind OPERATOR(pg_catalog.<>) 5",
+	1,
+	{INT8OID}};
+static UnrdfPlan erase_batch = {
+	"UPDATE unrdf.batch_segment SET salts = ''"
+	" WHERE receipt OPERATOR(pg_catalog.=) $1 AND pg_catalog.octet_length(salts) OPERATOR(pg_catalog.>) 0",
 	1,
 	{INT8OID}};
 static UnrdfPlan erase_job = {
@@ -113,14 +122,23 @@ check_limits(text *subject, Jsonb *payload, text *operation)
 								  unrdf_max_args_size)));
 }
 
-/* Raises 22023 where a name is kept for unrdf.erase(): verification believes what its receipts say. */
+static bool
+has_prefix(text *subject, const char *prefix)
+{
+	int len = strlen(prefix);
+
+	return VARSIZE_ANY_EXHDR(subject) >= len && memcmp(VARDATA_ANY(subject), prefix, len) == 0;
+}
+
+/* Raises 22023 where a name is kept for receipts that we write ourselves: verification believes what those say. */
 static void
 check_reserved(text *subject, text *operation)
 {
-	int prefix = strlen(RECEIPT_SUBJECT_PREFIX);
-
-	if ((VARSIZE_ANY_EXHDR(subject) >= prefix &&
-		 memcmp(VARDATA_ANY(subject), RECEIPT_SUBJECT_PREFIX, prefix) == 0) ||
+	if (has_prefix(subject, UNRDF_AUDIT_SUBJECT_PREFIX))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("subjects that begin with \"" UNRDF_AUDIT_SUBJECT_PREFIX
+							   "\" are kept for rows of audited tables")));
+	if (has_prefix(subject, RECEIPT_SUBJECT_PREFIX) ||
 		(operation && VARSIZE_ANY_EXHDR(operation) == strlen(ERASE) &&
 		 memcmp(VARDATA_ANY(operation), ERASE, strlen(ERASE)) == 0))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -128,9 +146,13 @@ check_reserved(text *subject, text *operation)
 							   "\" and operation \"" ERASE "\" are kept for unrdf.erase()")));
 }
 
-/* Writes a receipt about a subject whose bucket is locked. */
-static int64
-write_receipt(UnrdfKind kind, text *subject, Jsonb *payload, text *operation)
+/*
+ * UnrdfWriteReceipt writes a receipt about a subject and returns its id; id is 0 where none was drawn. Whoever calls keeps
+ * others from writing about the subject until the transaction ends, or leaves the receipt unchained.
+ */
+int64
+UnrdfWriteReceipt(int64 id, UnrdfKind kind, text *subject, bool chained, Jsonb *payload,
+				  text *operation)
 {
 	UnrdfReceipt r = {0};
 	UnrdfReceiptWriter *writer;
@@ -140,8 +162,9 @@ write_receipt(UnrdfKind kind, text *subject, Jsonb *payload, text *operation)
 	r.epoch = UnrdfCurrentEpoch();
 	r.subject = VARDATA_ANY(subject);
 	r.subject_len = VARSIZE_ANY_EXHDR(subject);
-	link_to_previous(&r, subject, &scratch);
-	r.id = nextval_internal(UnrdfRelid(UNRDF_OPERATION_ID), false);
+	if (chained)
+		link_to_previous(&r, subject, &scratch);
+	r.id = id ? id : nextval_internal(UnrdfRelid(UNRDF_OPERATION_ID), false);
 	r.kind = kind;
 	r.outcome = UNRDF_OK;
 	r.attempt = 1;
@@ -169,6 +192,13 @@ lock_subject(text *subject)
 			  UnrdfLockBucket(VARDATA_ANY(subject), VARSIZE_ANY_EXHDR(subject), 0));
 }
 
+/* UnrdfJsonbOf reads JSON that was made here, in the server's encoding. */
+Jsonb *
+UnrdfJsonbOf(const char *json)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
+}
+
 /*
  * UnrdfRecord writes a receipt about a subject in the current transaction and returns its id. payload may be NULL;
  * operation NULL means the kind's name. Raises 22023 and 54000 for what is too large or reserved, 22003 for numbers that
@@ -184,10 +214,72 @@ UnrdfRecord(UnrdfKind kind, text *subject, Jsonb *payload, text *operation)
 	/* as before the receipt's own lock: who waits for the epoch holds nothing */
 	(void) UnrdfCurrentEpoch();
 	lock_subject(subject);
-	return write_receipt(kind, subject, payload, operation);
+	return UnrdfWriteReceipt(0, kind, subject, true, payload, operation);
 }
 
-/* Takes payload, result, arguments and what failed attempts said out of their rows. False where there is no receipt, or no more. */
+/* Adds the elements of an array of jsonb to a batch. Raises 22004 for a null, 22023 where there is none. */
+static void
+add_items(UnrdfBatch *batch, ArrayType *items)
+{
+	ArrayIterator each = array_create_iterator(items, 0, NULL);
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "unrdf batch item", ALLOCSET_DEFAULT_SIZES);
+	StringInfoData canonical;
+	Datum item;
+	bool isnull;
+
+	if (ArrayGetNItems(ARR_NDIM(items), ARR_DIMS(items)) == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a batch needs an item")));
+	initStringInfo(&canonical);
+	while (array_iterate(each, &item, &isnull))
+	{
+		MemoryContext old;
+
+		if (isnull)
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+							errmsg("items of a batch must not be null")));
+		CHECK_FOR_INTERRUPTS();
+		resetStringInfo(&canonical);
+		old = MemoryContextSwitchTo(context);
+		UnrdfCanonicalJsonbInto(DatumGetJsonbP(item), &canonical);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+		UnrdfBatchAdd(batch, NULL, canonical.data, canonical.len);
+	}
+	array_free_iterator(each);
+	MemoryContextDelete(context);
+}
+
+/*
+ * UnrdfRecordBatch writes one receipt about a subject for many items, in the current transaction, and returns its id. The
+ * items are not kept. Raises what UnrdfRecord raises, 22004 for an item that is null, 22023 where there is none.
+ */
+int64
+UnrdfRecordBatch(text *subject, ArrayType *items, text *operation)
+{
+	UnrdfBatch *batch;
+	StringInfoData payload;
+	int64 id;
+
+	UnrdfRequirePreload();
+	PreventCommandIfReadOnly("unrdf.record_batch()");
+	check_limits(subject, NULL, operation);
+	check_reserved(subject, operation);
+	(void) UnrdfCurrentEpoch();
+	lock_subject(subject);
+	batch = UnrdfBatchBegin(0);
+	add_items(batch, items);
+	initStringInfo(&payload);
+	appendStringInfoChar(&payload, '{');
+	id = UnrdfBatchEnd(batch, &payload);
+	appendStringInfoChar(&payload, '}');
+	return UnrdfWriteReceipt(id, UNRDF_BATCH, subject, true, UnrdfJsonbOf(payload.data), operation);
+}
+
+/*
+ * Takes payload, result, arguments and what failed attempts said out of their rows; of a batch its items' salts,
+ * since its payload has only what proves them. False where there is no receipt, or no more.
+ */
 static bool
 take_out(int64 receipt)
 {
@@ -201,6 +293,8 @@ take_out(int64 receipt)
 		UnrdfExecute(&erase_job, &value, NULL, false);
 		UnrdfExecute(&erase_attempts, &value, NULL, false);
 	}
+	else
+		found = UnrdfExecute(&erase_batch, &value, NULL, false) > 0;
 	SPI_finish();
 	return found;
 }
@@ -231,7 +325,6 @@ UnrdfErase(int64 receipt, const char *reason)
 	appendStringInfoString(&json, "{\"reason\": ");
 	escape_json(&json, reason);
 	appendStringInfoChar(&json, '}');
-	return write_receipt(UNRDF_DELETE, subject,
-						 DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data))),
-						 cstring_to_text(ERASE));
+	return UnrdfWriteReceipt(0, UNRDF_DELETE, subject, true, UnrdfJsonbOf(json.data),
+							 cstring_to_text(ERASE));
 }

@@ -55,16 +55,6 @@ read_proof(ArrayType *array, uint8 (*proof)[UNRDF_HASH_LEN])
 	return n;
 }
 
-static Datum
-proof_datum(uint8 (*proof)[UNRDF_HASH_LEN], int n)
-{
-	Datum hashes[64];
-
-	for (int i = 0; i < n; i++)
-		hashes[i] = UnrdfBytesDatum(proof[i], UNRDF_HASH_LEN);
-	return PointerGetDatum(construct_array(hashes, n, BYTEAOID, -1, false, TYPALIGN_INT));
-}
-
 /* A size or index argument; NULL where it is null. Raises 22023 where it is negative. */
 static const int64 *
 natural(FunctionCallInfo fcinfo, int arg, const char *name, int64 *value)
@@ -90,7 +80,7 @@ inclusion_datum(FunctionCallInfo fcinfo, UnrdfInclusion *p)
 		values[1] = Int64GetDatum((int64) p->size);
 		values[2] = UnrdfBytesDatum(p->leaf, UNRDF_HASH_LEN);
 		values[3] = UnrdfBytesDatum(p->root, UNRDF_HASH_LEN);
-		values[4] = proof_datum(p->hashes, p->n);
+		values[4] = UnrdfProofDatum(p->hashes, p->n);
 		memset(nulls, false, sizeof(nulls));
 	}
 	return UnrdfRecordDatum(fcinfo, values, nulls);
@@ -145,7 +135,7 @@ unrdf_consistency_proof_fn(PG_FUNCTION_ARGS)
 		values[1] = UnrdfBytesDatum(p.old_root, UNRDF_HASH_LEN);
 		values[2] = Int64GetDatum((int64) p.size);
 		values[3] = UnrdfBytesDatum(p.root, UNRDF_HASH_LEN);
-		values[4] = proof_datum(p.hashes, p.n);
+		values[4] = UnrdfProofDatum(p.hashes, p.n);
 		memset(nulls, false, sizeof(nulls));
 	}
 	PG_RETURN_DATUM(UnrdfRecordDatum(fcinfo, values, nulls));

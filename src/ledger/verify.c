@@ -16,10 +16,14 @@
 #include "utils/rel.h"
 
 #include "base/follow.h"
+#include "base/jsonb_canonical.h"
+#include "ledger/batch.h"
 #include "ledger/epoch.h"
 #include "ledger/log.h"
 #include "ledger/proof.h"
 #include "ledger/verify.h"
+
+const char *const UnrdfVerdictNames[] = {"ok", "erased", "pending", "missing", "bad"};
 
 const char UnrdfReceiptMissing[] = "there is no receipt";
 const char UnrdfLeafDiffers[] = "receipt does not have the leaf hash that is in the log";
@@ -48,6 +52,7 @@ UnrdfCheckerBegin(UnrdfChecker *c)
 	UnrdfIdLookupBegin(&c->jobs, UNRDF_JOB, UNRDF_JOB_PKEY);
 	UnrdfLookupBegin(&c->subjects, UNRDF_RECEIPT, UNRDF_RECEIPT_SUBJECT_IDX);
 	initStringInfo(&c->scratch);
+	c->without_items = false;
 }
 
 /* UnrdfCheckerEnd closes and frees everything. */
@@ -163,7 +168,8 @@ check_link(UnrdfChecker *c, const UnrdfReceipt *r)
 	{
 		if (r->has_previous)
 			return "first receipt of its subject has a link to a previous one";
-		if ((r->subject == NULL) != (r->revision == 0))
+		/* receipts about all of an audited table's rows have no chain, or its writers would wait for each other */
+		if ((r->subject == NULL) != (r->revision == 0) && r->kind != UNRDF_BATCH)
 			return "revision does not go with the subject";
 		return NULL;
 	}
@@ -193,8 +199,6 @@ find_erasure(UnrdfChecker *c, const UnrdfReceipt *r)
 {
 	UnrdfReceipt erasure;
 
-	if (r->payload || r->result)
-		return "salt was erased, and payload or result was not";
 	UnrdfLookupKey(&c->subjects, 1, BTEqualStrategyNumber, F_TEXTEQ,
 				   PointerGetDatum(cstring_to_text(psprintf("receipt/" INT64_FORMAT, r->id))));
 	UnrdfLookupKey(&c->subjects, 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(1));
@@ -216,12 +220,30 @@ check_erased(UnrdfChecker *c)
 	const char *reason = find_erasure(c, r);
 	Hashes h;
 
+	if (r->payload || r->result)
+		return "salt was erased, and payload or result was not";
 	if (reason == NULL)
 		reason = recompute(c, r, NULL, true, &h);
 	if (reason)
 		return reason;
 	memcpy(c->leaf, h.leaf, UNRDF_HASH_LEN);
 	return check_link(c, r);
+}
+
+/* Checks the items of a batch, and that a receipt says so where their salts are gone. */
+static const char *
+check_batch(UnrdfChecker *c, const UnrdfReceipt *r)
+{
+	UnrdfBatchReader reader;
+	const char *reason = "there are no items of the batch";
+
+	UnrdfBatchReaderBegin(&reader);
+	if (UnrdfBatchOpen(&reader, r->id))
+		reason = UnrdfBatchCheck(&reader, r);
+	if (reason == NULL && reader.erased)
+		reason = find_erasure(c, r);
+	UnrdfBatchReaderEnd(&reader);
+	return reason;
 }
 
 /* Checks everything about the receipt in the look-up's slot that the log is not needed for. */
@@ -250,7 +272,9 @@ check_row(UnrdfChecker *c)
 		return "payload does not have the receipt's payload hash";
 	if (r->has_result && memcmp(h.result, r->result_hash, UNRDF_HASH_LEN) != 0)
 		return "result does not have the receipt's result hash";
-	return check_link(c, r);
+	if (r->kind == UNRDF_BATCH && !c->without_items)
+		reason = check_batch(c, r);
+	return reason ? reason : check_link(c, r);
 }
 
 /*
@@ -336,7 +360,7 @@ check_inclusion(const UnrdfReceipt *r, const uint8 *leaf, const char **reason,
 	else if (!unrdf_verify_inclusion(p.index, p.size, leaf,
 									 (const uint8(*)[UNRDF_HASH_LEN]) p.hashes, p.n, head.root))
 		*reason = "inclusion proof does not lead to the root of the newest tree";
-	else
+	else if (evidence)
 		*reason = UnrdfEvidenceFind(p.index, evidence);
 	return *reason ? UNRDF_VERDICT_BAD : UNRDF_VERDICT_OK;
 }
@@ -349,8 +373,7 @@ check_erasure(int64 erasure, const char **reason)
 	const char *why;
 	uint64 index;
 	uint8 leaf[UNRDF_HASH_LEN];
-	UnrdfEvidence evidence;
-	UnrdfVerdict verdict = UnrdfVerify(erasure, &why, &evidence);
+	UnrdfVerdict verdict = UnrdfVerify(erasure, &why, NULL);
 
 	if (verdict == UNRDF_VERDICT_PENDING)
 		*reason = "the erasure is not integrated yet";
@@ -365,19 +388,15 @@ check_erasure(int64 erasure, const char **reason)
 	return UNRDF_VERDICT_ERASED;
 }
 
-/*
- * UnrdfVerify recomputes everything about one receipt from the rows that the active snapshot sees.
- * *reason says which check failed, or what erased it; NULL with UNRDF_VERDICT_OK. *evidence is set
- * where the verdict is that or UNRDF_VERDICT_ERASED.
- */
-UnrdfVerdict
-UnrdfVerify(int64 receipt, const char **reason, UnrdfEvidence *evidence)
+static UnrdfVerdict
+verify(int64 receipt, bool without_items, const char **reason, UnrdfEvidence *evidence)
 {
 	UnrdfChecker c;
 	UnrdfVerdict verdict = UNRDF_VERDICT_BAD;
 	int64 erasure;
 
 	UnrdfCheckerBegin(&c);
+	c.without_items = without_items;
 	*reason = UnrdfCheckReceipt(&c, receipt);
 	if (*reason == UnrdfReceiptMissing)
 		verdict = UNRDF_VERDICT_MISSING;
@@ -386,4 +405,74 @@ UnrdfVerify(int64 receipt, const char **reason, UnrdfEvidence *evidence)
 	erasure = c.erasure;
 	UnrdfCheckerEnd(&c);
 	return verdict == UNRDF_VERDICT_OK && erasure != 0 ? check_erasure(erasure, reason) : verdict;
+}
+
+/*
+ * UnrdfVerify recomputes everything about one receipt from the rows that the active snapshot sees.
+ * *reason says which check failed, or what erased it; NULL with UNRDF_VERDICT_OK. Where evidence is not NULL
+ * it is looked for and checked too, and set where the verdict is that or UNRDF_VERDICT_ERASED.
+ */
+UnrdfVerdict
+UnrdfVerify(int64 receipt, const char **reason, UnrdfEvidence *evidence)
+{
+	return verify(receipt, false, reason, evidence);
+}
+
+/* UnrdfVerifyWithoutItems does the same, but for the items of a batch: of those the caller proves what it needs. */
+UnrdfVerdict
+UnrdfVerifyWithoutItems(int64 receipt, const char **reason)
+{
+	return verify(receipt, true, reason, NULL);
+}
+
+/* Whether an item is the one that a batch has at an index. */
+static const char *
+check_item(const UnrdfReceipt *r, uint64 index, Jsonb *item, bool *erased)
+{
+	UnrdfBatchReader reader;
+	UnrdfItemProof p;
+	uint8 leaf[UNRDF_HASH_LEN];
+	const char *reason = NULL;
+	size_t len;
+	char *json = UnrdfCanonicalJsonb(item, &len);
+
+	UnrdfBatchReaderBegin(&reader);
+	*erased = false;
+	if (!UnrdfBatchOpen(&reader, r->id) || !UnrdfBatchProve(&reader, index, &p))
+		reason = "batch has no such item";
+	else if (!UnrdfBatchHasRoot(r, p.root))
+		reason = "item's proof does not lead to the root that the batch's receipt says";
+	else if (p.erased)
+		*erased = true;
+	else
+	{
+		UnrdfItemLeaf(p.salt, json, (int) len, leaf);
+		if (memcmp(leaf, p.leaf, UNRDF_HASH_LEN) != 0)
+			reason = "item is another one";
+	}
+	UnrdfBatchReaderEnd(&reader);
+	return reason;
+}
+
+/*
+ * UnrdfVerifyItem verifies a batch's receipt, and that it commits to this item at this index. UNRDF_VERDICT_ERASED: the salt
+ * of the item is gone, and with it what would show that. Raises 22003 for an item that has no canonical JSON.
+ */
+UnrdfVerdict
+UnrdfVerifyItem(int64 receipt, int64 index, Jsonb *item, const char **reason)
+{
+	UnrdfVerdict verdict = UnrdfVerifyWithoutItems(receipt, reason);
+	const char *found;
+	UnrdfReceipt r;
+	bool erased;
+
+	if (verdict == UNRDF_VERDICT_BAD || verdict == UNRDF_VERDICT_MISSING ||
+		!UnrdfReceiptFetch(receipt, &r))
+		return verdict;
+	found = check_item(&r, index < 0 ? PG_UINT64_MAX : (uint64) index, item, &erased);
+	if (found)
+		*reason = found;
+	if (found)
+		return UNRDF_VERDICT_BAD;
+	return erased ? UNRDF_VERDICT_ERASED : verdict;
 }

@@ -20,6 +20,8 @@ typedef enum UnrdfVerdict
 	UNRDF_VERDICT_BAD
 } UnrdfVerdict;
 
+extern const char *const UnrdfVerdictNames[];
+
 /* What checking receipts one after another needs. */
 typedef struct UnrdfChecker
 {
@@ -28,6 +30,7 @@ typedef struct UnrdfChecker
 	UnrdfIdLookup jobs;
 	UnrdfLookup subjects;
 	StringInfoData scratch;
+	bool without_items;   /* what a batch has beside its receipt is left alone */
 	int64 erasure;        /* the receipt of what erased the one checked last; 0: nothing did */
 	UnrdfReceipt receipt; /* the one checked last, as far as it could be read */
 	uint8 leaf[UNRDF_HASH_LEN]; /* its leaf hash, recomputed, unless there was a reason */
@@ -44,6 +47,9 @@ extern const char *UnrdfCheckReceipt(UnrdfChecker *c, int64 id);
 extern void UnrdfCheckerEnd(UnrdfChecker *c);
 extern uint64 UnrdfLogPast(const UnrdfLogHead *head);
 extern UnrdfVerdict UnrdfVerify(int64 receipt, const char **reason, UnrdfEvidence *evidence);
+
+extern UnrdfVerdict UnrdfVerifyWithoutItems(int64 receipt, const char **reason);
+extern UnrdfVerdict UnrdfVerifyItem(int64 receipt, int64 index, Jsonb *item, const char **reason);
 
 /* verify_parallel.c */
 extern void UnrdfVerifyInit(void);

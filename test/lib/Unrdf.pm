@@ -73,8 +73,8 @@ sub register_effect
 	return;
 }
 
-# Every function that reads and needs no workers, as it is called; :ended stands for the id of a job that has ended. There has
-# to be a checkpoint.
+# Every function that reads and needs no workers, as it is called; :ended stands for the id of a job that has ended. There have
+# to be a checkpoint, a batch and table "audited".
 sub reading_calls
 {
 	return (
@@ -84,6 +84,7 @@ sub reading_calls
 		consistency_proof => 'unrdf.consistency_proof(1, 1)',
 		export_receipt => 'unrdf.export_receipt(:ended)',
 		inclusion_proof => 'unrdf.inclusion_proof(:ended)',
+		item_proof => 'unrdf.item_proof((SELECT max(receipt) FROM unrdf.batch), 1)',
 		leaf_hash => q(unrdf.leaf_hash('\x00')),
 		leaf_index => 'unrdf.leaf_index(:ended)',
 		log_size => 'unrdf.log_size()',
@@ -99,6 +100,9 @@ sub reading_calls
 		  '(SELECT unrdf.verify_consistency(p.old_tree_size, p.old_root, p.tree_size, p.root, p.proof) FROM unrdf.consistency_proof(1, 1) AS p)',
 		verify_inclusion =>
 		  '(SELECT unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root) FROM unrdf.inclusion_proof(:ended) AS p)',
+		verify_item => q(unrdf.verify_item((SELECT max(receipt) FROM unrdf.batch), 1, '2')),
+		verify_row => q(unrdf.verify_row('audited', '7')),
+		verify_table => q((SELECT count(*) FROM unrdf.verify_table('audited'))),
 		witness_request => 'unrdf.witness_request()',
 		verify_progress => '(SELECT count(*) FROM unrdf.verify_progress())');
 }

@@ -15,6 +15,7 @@ my %changing = (
 	add_cosignatures => "unrdf.add_cosignatures('')",
 	add_log_key => 'unrdf.add_log_key()',
 	add_witness_key => 'unrdf.add_witness_key()',
+	audit_table => "unrdf.audit_table('audited')",
 	cancel => 'unrdf.cancel(:pending)',
 	create_queue => "unrdf.create_queue('new')",
 	draw_origin => 'unrdf.draw_origin()',
@@ -28,9 +29,11 @@ my %changing = (
 	pause_queue => "unrdf.pause_queue('default')",
 	publish_checkpoint => 'unrdf.publish_checkpoint()',
 	record => "unrdf.record('update', 'order/17')",
+	record_batch => "unrdf.record_batch('order/18', '{1}')",
 	register_handler => "unrdf.register_handler('new', 'effect(bigint, jsonb)')",
 	resume_queue => "unrdf.resume_queue('default')",
 	revive => 'unrdf.revive(:cancelled)',
+	unaudit_table => "unrdf.unaudit_table('audited')",
 	trust_witness => "unrdf.trust_witness('key')",
 	verify_step => 'unrdf.verify_step(NULL, 100)',
 	watch_log => "unrdf.watch_log('key')",
@@ -67,6 +70,10 @@ $primary->safe_psql('postgres', q(
 	SELECT unrdf.pause_queue('held');
 	SELECT count(*) FROM unrdf.enqueue_many('effect', array_fill('{}'::jsonb, ARRAY[300]));
 	SELECT unrdf.record('create', 'order/17');
+	CREATE TABLE audited (id int PRIMARY KEY, name text);
+	SELECT unrdf.audit_table('audited');
+	INSERT INTO audited SELECT i, 'name ' || i FROM generate_series(1, 300) AS i;
+	SELECT unrdf.record_batch('order/18', '{1,2,3}');
 	SELECT unrdf.enqueue('effect', queue => 'held') AS cancelled \gset
 	SELECT unrdf.cancel(:cancelled);
 ));
@@ -88,7 +95,7 @@ sub with_ids
 # What a standby answers and refuses
 is($standby->safe_psql('postgres', q(
 		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%' AND prokind <> 'p')),
-	join(' ', sort keys %changing, keys %reading, 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
+	join(' ', sort keys %changing, keys %reading, 'audit_statement', 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
 for my $name (sort keys %changing)
 {
 	my $command = { grant_access => 'GRANT', new_origin => 'unrdf.draw_origin()' }->{$name} // "unrdf.$name()";

@@ -14,6 +14,7 @@ my $dir = $PostgreSQL::Test::Utils::tmp_check;
 my %needing = (
 	add_log_key => 'unrdf.add_log_key()',
 	add_witness_key => 'unrdf.add_witness_key()',
+	audit_table => "unrdf.audit_table('audited')",
 	cancel => 'unrdf.cancel(:pending)',
 	draw_origin => 'unrdf.draw_origin()',
 	enqueue => "unrdf.enqueue('effect')",
@@ -23,7 +24,9 @@ my %needing = (
 	new_origin => "unrdf.new_origin('for fun')",
 	publish_checkpoint => 'unrdf.publish_checkpoint()',
 	record => "unrdf.record('update', 'order/17')",
+	record_batch => "unrdf.record_batch('order/18', '{1}')",
 	revive => 'unrdf.revive(:cancelled)',
+	unaudit_table => "unrdf.unaudit_table('audited')",
 	wait => 'unrdf.wait(:ended)',
 	witness_check => "unrdf.witness_check('')",
 	witness_cosign => "unrdf.witness_cosign('log', 1)");
@@ -72,10 +75,11 @@ sub answers
 # Created and configured without workers
 $node->start;
 install($node, 'postgres');
+$node->safe_psql('postgres', 'CREATE TABLE audited (id int PRIMARY KEY, name text)');
 pass('CREATE EXTENSION and register_handler work');
 is($node->safe_psql('postgres', q(
 		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%' AND prokind <> 'p')),
-	join(' ', sort keys %needing, keys %working, @configuring, 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
+	join(' ', sort keys %needing, keys %working, @configuring, 'audit_statement', 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
 assert_refused('new', grep { $_ ne 'integrate' } sort keys %needing);
 is($node->safe_psql('postgres', 'SELECT unrdf.integrate()'), '0', 'there is nothing to integrate');
 is($node->safe_psql('postgres', q(SELECT (SELECT count(*) FROM unrdf.job), (SELECT count(*) FROM unrdf.receipt), (SELECT count(*) FROM unrdf.epoch))),
@@ -109,6 +113,9 @@ $node->safe_psql('postgres', q(
 	SELECT unrdf.enqueue('effect', queue => 'held') AS cancelled \gset
 	SELECT unrdf.cancel(:cancelled);
 	SELECT unrdf.record('create', 'order/17');
+	SELECT unrdf.audit_table('audited');
+	INSERT INTO audited SELECT i, 'name ' || i FROM generate_series(1, 300) AS i;
+	SELECT unrdf.record_batch('order/18', '{1,2,3}');
 ));
 is($node->safe_psql('postgres', q(SELECT unrdf.wait(max(id)) FROM unrdf.jobs WHERE queue = 'default')), 'ok', 'preloaded, jobs run');
 wait_for($node, 'postgres', q(SELECT count(*) = 1 FROM unrdf.job WHERE id NOT IN (SELECT id FROM unrdf.receipt)));
@@ -132,6 +139,7 @@ is($node->safe_psql('postgres', 'SELECT j::text FROM unrdf.jobs AS j ORDER BY id
 is($node->safe_psql('postgres', "SELECT count(*) FROM unrdf.stat_workers"), '0', 'stat_workers is empty');
 is($node->safe_psql('postgres', "SELECT count(*) FROM unrdf.stat_verify"), '0', 'stat_verify is empty');
 assert_refused('used', sort keys %needing);
+sql_fails($node, 'postgres', "INSERT INTO audited VALUES (301);", '55000', qr/unrdf is not preloaded/, 'an audited table cannot be written to');
 is($node->safe_psql('postgres', "SELECT verdict FROM unrdf.verify((SELECT max(id) FROM unrdf.receipt))"), 'pending', 'what was refused has left nothing');
 
 # A dump of that, restored into the same server
@@ -149,9 +157,13 @@ for my $db ('postgres', 'restored')
 	drain($node, $db);
 	assert_ledger($node, $db, $db);
 	assert_effects($node, $db, $db);
+	is($node->safe_psql($db, "SELECT count(*) FROM unrdf.verify_table('audited')"), '0', "$db: an audited table has what its receipts say");
+	$node->safe_psql($db, "UPDATE audited SET name = 'new' WHERE id = 7");
+	is($node->safe_psql($db, "SELECT (SELECT verdict FROM unrdf.verify_row('audited', '7')), (SELECT operation FROM unrdf.receipt ORDER BY id DESC LIMIT 1)"),
+		'ok|update', "$db: its triggers are there");
 	is($node->safe_psql($db, "SELECT state FROM unrdf.jobs WHERE id = $ids{pending}"), 'succeeded', "$db: the pending job has run");
 	is($node->safe_psql($db, 'SELECT count(*) FROM effect'), '301', "$db: no other has run again");
-	is($node->safe_psql($db, 'SELECT count(*), count(unrdf.leaf_index(id)) FROM unrdf.receipt'), '304|304', "$db: every receipt is in the log");
+	is($node->safe_psql($db, 'SELECT count(*), count(unrdf.leaf_index(id)) FROM unrdf.receipt'), '308|308', "$db: every receipt is in the log");
 	is($node->safe_psql($db, "SELECT unrdf.enqueue('effect') AS id \\gset\nSELECT unrdf.wait(:id)"), 'ok', "$db: new jobs run");
 }
 $node->stop;
