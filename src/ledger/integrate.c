@@ -275,7 +275,7 @@ count(uint64 n)
 		pg_atomic_fetch_add_u64(&db->integrated, n);
 }
 
-/* Extends the tree by the collected leaves. They are sorted by id, so that a receipt is found in its row by bisection. */
+/* Extends the tree by the collected leaves. They are sorted by id, so that a receipt is found in its row without reading all. */
 static void
 extend(Step *step)
 {

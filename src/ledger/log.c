@@ -16,8 +16,8 @@
 
 #include "ledger/log.h"
 
-/* Entries that a bisection reads at once in the end: as many as one chunk of a stored value has. */
-#define BISECT_TO 49
+/* Entries that a search reads at once: as many as one chunk of a stored value has. */
+#define PROBE 49
 
 #define TILE_SLOTS 2
 
@@ -164,46 +164,91 @@ UnrdfIntegrationInBounds(int64 first, int32 n)
 	return first >= 0 && n > 0 && first <= (int64) UNRDF_TREE_SIZE_MAX - n;
 }
 
-/* Finds a receipt's entry in one row, whose entries ascend by receipt id. */
+/* A search in a row's entries, which ascend by receipt id: it can be among those from <= i < to. */
+typedef struct Search
+{
+	Datum leaves;
+	int64 receipt;
+	int from;
+	int to;
+	int64 low; /* once both ends were looked at: ids next to that range, low < receipt < high */
+	int64 high;
+} Search;
+
+/*
+ * Where to look next: at both ends first, which gives ids to go by. These mostly follow one another
+ * without gaps, so the place that the id has among them is right or near; the middle, every second
+ * time, bounds the steps for those that do not.
+ */
+static int
+next_probe(const Search *s, int step)
+{
+	if (step == 0)
+		return s->from;
+	if (step == 1)
+		return s->to - 1;
+	if (step % 2 == 1)
+		return s->from + (s->to - s->from) / 2;
+	return s->from + (int) ((s->to - s->from) * (((double) s->receipt - (double) s->low) /
+												 ((double) s->high - (double) s->low)));
+}
+
+/* Reads entries around `at`. Either finds the receipt's, or leaves fewer where it can be. */
+static bool
+probe(Search *s, int at, int *entry, uint8 *leaf)
+{
+	int first = Max(s->from, Min(at - PROBE / 2, s->to - PROBE));
+	int n = Min(PROBE, s->to - first);
+	bytea *slice = read_entries(s->leaves, first, n);
+	const uint8 *entries = (uint8 *) VARDATA_ANY(slice);
+	int64 lowest = UnrdfEntryReceipt(entries);
+	int64 highest = UnrdfEntryReceipt(entries + (n - 1) * UNRDF_LEAF_ENTRY);
+	bool found = false;
+
+	for (int i = 0; i < n && !found; i++, entries += UNRDF_LEAF_ENTRY)
+	{
+		if (UnrdfEntryReceipt(entries) != s->receipt)
+			continue;
+		found = true;
+		*entry = first + i;
+		memcpy(leaf, UnrdfEntryLeaf(entries), UNRDF_HASH_LEN);
+	}
+	if (s->receipt > highest)
+	{
+		s->from = first + n;
+		s->low = highest;
+	}
+	else
+	{
+		s->to = s->receipt < lowest ? first : s->from;
+		s->high = lowest;
+	}
+	pfree(slice);
+	return found;
+}
+
+/* Finds a receipt's entry in one row. */
 static bool
 find_in_row(TupleTableSlot *slot, int64 receipt, uint64 *index, uint8 *leaf)
 {
-	Datum leaves;
+	int64 first;
 	int32 n;
-	int low = 0;
-	int high;
+	int entry;
 	bool found = false;
-	bytea *slice;
+	Search s = {0};
 
 	slot_getallattrs(slot);
-	leaves = slot->tts_values[INTEGRATION_LEAVES];
+	first = DatumGetInt64(slot->tts_values[INTEGRATION_FIRST]);
 	n = DatumGetInt32(slot->tts_values[INTEGRATION_N]);
-	if (!UnrdfIntegrationInBounds(DatumGetInt64(slot->tts_values[INTEGRATION_FIRST]), n) ||
-		!well_formed(leaves, n))
+	s.leaves = slot->tts_values[INTEGRATION_LEAVES];
+	s.receipt = receipt;
+	if (!UnrdfIntegrationInBounds(first, n) || !well_formed(s.leaves, n))
 		return false;
-	for (high = n; high - low > BISECT_TO;)
-	{
-		int middle = low + (high - low) / 2;
-
-		slice = read_entries(leaves, middle, 1);
-		if (UnrdfEntryReceipt((uint8 *) VARDATA_ANY(slice)) <= receipt)
-			low = middle;
-		else
-			high = middle;
-		pfree(slice);
-	}
-	slice = read_entries(leaves, low, high - low);
-	for (int i = 0; i < high - low && !found; i++)
-	{
-		const uint8 *entry = (uint8 *) VARDATA_ANY(slice) + i * UNRDF_LEAF_ENTRY;
-
-		if (UnrdfEntryReceipt(entry) != receipt)
-			continue;
-		found = true;
-		*index = (uint64) DatumGetInt64(slot->tts_values[INTEGRATION_FIRST]) + low + i;
-		memcpy(leaf, UnrdfEntryLeaf(entry), UNRDF_HASH_LEN);
-	}
-	pfree(slice);
+	s.to = n;
+	for (int step = 0; s.from < s.to && !found; step++)
+		found = probe(&s, next_probe(&s, step), &entry, leaf);
+	if (found)
+		*index = (uint64) first + entry;
 	return found;
 }
 

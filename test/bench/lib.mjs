@@ -1,7 +1,7 @@
 // What every row uses: connections, clocks, pgbench, waiting, WAL accounting, databases made and dropped.
 import { createRequire } from 'node:module';
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 
 export const { BENCH_CACHE: cache, BENCH_WORK: work, BENCH_SOCKET: socket, BENCH_PORT: port, BENCH_BIN: bin, BENCH_ROOT: root } = process.env;
@@ -80,6 +80,29 @@ export async function pgbench(db, script, args) {
 	const number = pattern => Number(stdout.match(pattern)?.[1]);
 	return { done: number(/actually processed: (\d+)/), failed: number(/failed transactions: (\d+)/), rate: number(/^tps = ([\d.]+)/m),
 		lag: number(/schedule lag: avg ([\d.]+)/) };
+}
+
+/** Milliseconds of each of n transactions of a pgbench script on one connection, as its client saw them. */
+export async function pgbenchLatencies(db, script, n) {
+	const prefix = `${work}/latency`;
+	await pgbench(db, script, ['-c', 1, '-t', n, '--log', `--log-prefix=${prefix}`]);
+	const file = readdirSync(work).filter(name => name.startsWith('latency.'))[0];
+	const lines = readFileSync(`${work}/${file}`, 'utf8').trim().split('\n');
+	unlinkSync(`${work}/${file}`);
+	return lines.map(line => Number(line.split(' ')[2]) / 1e3);
+}
+
+/** Rates that bare.c prints, by way to hash. */
+export async function bareRates(...args) {
+	const { stdout } = await promisify(execFile)(`${work}/bare`, args.map(String));
+	return Object.fromEntries(stdout.trim().split('\n').map(line => line.split(' ')).map(([way, rate]) => [way, Number(rate)]));
+}
+
+/** The least milliseconds that fn takes in several passes. */
+export async function best(fn, passes = count(5, 2)) {
+	let least = Infinity;
+	for (let i = 0; i < passes; i++) least = Math.min(least, await timed(fn));
+	return least;
 }
 
 /** Sets server parameters for the length of fn. */

@@ -2,7 +2,8 @@
 import { runs, quick, quiet } from './lib.mjs';
 import { section, measured, writeResults } from './report.mjs';
 
-const names = ['drain', 'pickup', 'latency', 'enqueue', 'wal', 'dead', 'snapshot', 'backlog', 'load', 'verify', 'audit', 'idle'];
+const names = ['drain', 'pickup', 'latency', 'enqueue', 'wal', 'dead', 'snapshot', 'backlog', 'load', 'verify', 'proofs', 'commitment', 'log', 'audit',
+	'idle'];
 const asked = process.argv.slice(2);
 const unknown = asked.filter(name => !names.includes(name));
 if (unknown.length) {

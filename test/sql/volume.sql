@@ -52,6 +52,15 @@ SELECT count(*) > 0 AS any, count(*) = (SELECT size / 65536 FROM unrdf.log_size(
 	bool_and(hashes = (SELECT string_agg(hash, '' ORDER BY idx) FROM of_256 AS o WHERE o.idx / 256 = t.idx)) AS right
 FROM unrdf.tile AS t WHERE log = 1 AND level = 1;
 
+-- Each is found where it is: ids that follow one another, and, in one integration, ids with wide and uneven gaps
+CREATE TEMP TABLE gapped AS SELECT unrdf.record('create', 'vol/' || i) AS receipt, (SELECT count(nextval('unrdf.operation_id')) FROM generate_series(1, i * i % 1000)) AS gap
+	FROM generate_series(1, 600) AS i;
+CALL vol.await_integration();
+INSERT INTO leaf SELECT i.first + k, ('x' || encode(substr(i.leaves, k * 40 + 1, 8), 'hex'))::bit(64)::bigint, substr(i.leaves, k * 40 + 9, 32)
+	FROM unrdf.integration AS i, generate_series(0, i.n - 1) AS k WHERE i.log = 1 AND i.first > (SELECT max(index) FROM leaf);
+SELECT count(*) > 10000 AS many, bool_and(unrdf.leaf_index(receipt) = index) AS right FROM leaf WHERE index % 10 = 0;
+SELECT count(*), bool_and(unrdf.leaf_index(receipt) = index) AS right, max(index) - min(index) AS apart, max(receipt) - min(receipt) > 100000 AS gaps FROM gapped JOIN leaf USING (receipt);
+
 -- Proofs across the levels, of leaves at both ends and in between
 SELECT count(*) > 100 AS many, bool_and(unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root)) AS verify,
 	bool_and(p.index = l.index AND p.leaf = l.hash AND p.tree_size = s.size AND p.root = s.root) AS right

@@ -188,6 +188,12 @@ wait_for($node, 'one', running(2));
 $node->safe_psql('one', 'BEGIN; DROP EXTENSION unrdf; ROLLBACK');
 wait_for_workers($node, 'one');
 assert_all('one', 'DROP EXTENSION rolled back');
+enqueue('one', 600, '{}');
+drain($node, 'one');
+my $prover = $node->background_psql('one');
+my $proofs = q(SELECT count(*) FROM generate_series(0, 599) AS i, unrdf.inclusion_proof(1, i, NULL) AS p
+	WHERE unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root));
+is($prover->query($proofs), '600', 'a session proves');
 enqueue('one', 6, '{"sleep": 60}');
 wait_for($node, 'one', running(2));
 $node->safe_psql('one', 'DROP EXTENSION unrdf');
@@ -196,8 +202,10 @@ pass('DROP EXTENSION ends the workers');
 $node->safe_psql('one', 'DROP TABLE effect; DROP FUNCTION effect');
 install($node, 'one');
 wait_for_workers($node, 'one');
-enqueue('one', 10, '{}');
+enqueue('one', 600, '{}');
 assert_all('one', 'created anew');
+is($prover->query($proofs), '600', 'what a session remembers of a log that is gone does not get into proofs of the new one');
+$prover->quit;
 
 # pg_ctl stop -m fast
 enqueue('one', 6, '{"sleep": 120}');

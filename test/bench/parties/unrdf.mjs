@@ -19,6 +19,14 @@ const setup = `
 
 export const size = async client => Number((await client.query('SELECT size FROM unrdf.log_size()')).rows[0].size ?? 0);
 
+/** Makes a temporary table of every leaf: its receipt, its index, and when the transaction that integrated it committed. */
+export const leaves = `
+	CREATE TEMP TABLE leaf AS
+		SELECT ('x' || encode(substring(i.leaves FROM 40 * k + 1 FOR 8), 'hex'))::bit(64)::bigint AS id, i.first + k AS index,
+			pg_xact_commit_timestamp(i.xmin) AS committed
+		FROM unrdf.integration AS i, generate_series(0, i.n - 1) AS k
+		WHERE i.log = 1`;
+
 /** Waits until log 1 has grown to the size given. */
 export const integrated = (client, target, what, every) => reach(() => size(client), target, what, { every });
 

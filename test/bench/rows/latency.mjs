@@ -1,5 +1,5 @@
 import { count, withDatabase, pgbench, rows, session, sleep, value } from '../lib.mjs';
-import unrdf, { integrated, size } from '../parties/unrdf.mjs';
+import unrdf, { integrated, leaves, size } from '../parties/unrdf.mjs';
 
 const rate = 1000, seconds = count(60, 5);
 export const title = `submission → receipt integrated, ${rate.toLocaleString('en')} jobs/s offered for ${seconds} s`;
@@ -19,19 +19,13 @@ async function watching(db, fn) {
 	return looks;
 }
 
-const leaf = `
-	CREATE TEMP TABLE leaf AS
-		SELECT ('x' || encode(substring(i.leaves FROM 40 * k + 1 FOR 8), 'hex'))::bit(64)::bigint AS id, i.first + k AS index,
-			pg_xact_commit_timestamp(i.xmin) AS committed
-		FROM unrdf.integration AS i, generate_series(0, i.n - 1) AS k
-		WHERE i.log = 1;
-	CREATE TEMP TABLE look (size bigint, at float8)`;
 const percentiles = ms => `percentile_disc(ARRAY[0.5, 0.95, 0.99, 0.999, 1]) WITHIN GROUP (ORDER BY ${ms})`;
 const named = a => Object.fromEntries(['p50', 'p95', 'p99', 'p99.9', 'max'].map((p, i) => [p, Number(a[i])]));
 
 /** Latencies from job.enqueued_at to the commit of its integration, and to the first look of the watching session that shows it. */
 const latencies = (db, first, looks) => session(db, async c => {
-	await c.query(leaf);
+	await c.query(leaves);
+	await c.query('CREATE TEMP TABLE look (size bigint, at float8)');
 	await c.query('INSERT INTO look SELECT * FROM unnest($1::bigint[], $2::float8[])', [looks.map(l => l[0]), looks.map(l => l[1])]);
 	const { rows: [r] } = await c.query(`
 		WITH seen AS (

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { count, withDatabase, session, timed } from '../lib.mjs';
 import unrdf from '../parties/unrdf.mjs';
+import { plpgsqlVerifier, sha256 } from '../verifiers.mjs';
 
 const n = count(200000, 6000), cases = n * 3 / 2;
 export const title = `verification of ${n.toLocaleString('en')} receipts, and ${cases.toLocaleString('en')} good and as many tampered proofs`;
@@ -40,6 +41,7 @@ export async function run({ measure }) {
 		await session(db, async c => {
 			await measure('all', () => wholeLog(c));
 			await c.query(tampering);
+			await c.query(plpgsqlVerifier('bench.verify_inclusion', sha256));
 			await measure('cases', () => c.query('SELECT bench.make_cases($1)', [cases]).then(() => number(c, 'SELECT count(*) FROM bench.tampered')));
 			await measure('one', () => singleProofs(c, 'unrdf.verify_inclusion'));
 			await measure('plpgsql', () => singleProofs(c, 'bench.verify_inclusion'));
