@@ -3,7 +3,8 @@
 #   make            build              make demo     the main job on this machine's package history
 #   make install    install            make test     every test suite
 #   make bench      measure            make soak     the long tests
-#   make check-style                   make dist     a release archive
+#   make fuzz       the parsers, longer   make dist     a release archive
+#   make check-style
 
 EXTENSION = unrdf
 MODULE_big = unrdf
@@ -34,17 +35,19 @@ endif
 export PG_CONFIG
 
 .DEFAULT_GOAL := all
-.PHONY: demo test bench soak check-style dist
+.PHONY: demo test bench soak fuzz check-style dist
 
 # These come before PGXS is needed: test/setup installs it, and the scripts then run make anew.
 demo:
 	@test/setup && demo/demo
 test:
-	@test/setup && test/run
+	@test/setup tests && test/run
 bench:
 	@test/setup && test/bench/run
 soak:
 	@test/setup && test/run soak
+fuzz:
+	@test/setup tests && FUZZ_SECONDS=$${FUZZ_SECONDS:-600} test/run fuzz
 check-style:
 	@test/setup && test/run style
 dist:

@@ -124,11 +124,13 @@ unrdf_note_key(const char *name, size_t len, UnrdfKeyType type,
 static const char *
 split_key(const char *text, size_t len, uint8_t bytes[1 + UNRDF_PUBLIC_KEY_LEN])
 {
-	const char *id = memchr(text, '+', len);
+	const char *plus = memchr(text, '+', len);
+	const char *id;
 	size_t left;
 
-	if (id++ == NULL)
+	if (plus == NULL)
 		return NULL;
+	id = plus + 1;
 	left = len - (id - text);
 	if (left != ID_TEXT + 1 + UNRDF_BASE64_LEN(1 + UNRDF_PUBLIC_KEY_LEN) || id[ID_TEXT] != '+' ||
 		unrdf_base64_decode(id + ID_TEXT + 1, left - ID_TEXT - 1, bytes,

@@ -142,5 +142,6 @@ main(void)
 	test_difference();
 	test_note();
 	test_policy();
+	test_evidence();
 	return finish_tests();
 }

@@ -11,7 +11,9 @@
 #include <string.h>
 
 #define SIZE_MAX_SMALL 300
+#ifndef TRIALS
 #define TRIALS 100000
+#endif
 
 /* A log whose leaves are others from `changed` on. */
 typedef struct Log
@@ -72,7 +74,7 @@ test_difference(void)
 		size = 1 + (random64() >> 1) % UNRDF_TREE_SIZE_MAX;
 		large = large && finds(size, UNRDF_TREE_SIZE_MAX, random64() % size);
 	}
-	ok(large, "and in 100,000 large ones, with at most 126 hashes of each");
+	ok(large, "and in large ones, with at most 126 hashes of each");
 	for (n = 0; n < 20; n++)
 	{
 		Log a = {1000, UINT64_MAX, 0, n};

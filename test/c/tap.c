@@ -30,6 +30,20 @@ is_text(const char *got, const char *expected, const char *name)
 		printf("# got %s\n# expected %s\n", got, expected);
 }
 
+/*
+ * Passes where something happened in none of many trials, and says how rare it then is: with 95 %
+ * confidence below 3 / trials, the rule of three.
+ */
+void
+never(int happened, int trials, const char *what)
+{
+	char name[160];
+
+	snprintf(name, sizeof(name), "%d of %d %s: fewer than 1 in %d at 95 %%", happened, trials, what,
+			 trials / 3);
+	ok(happened == 0, name);
+}
+
 /* splitmix64 */
 uint64_t
 random64(void)

@@ -132,7 +132,15 @@ my $small = grow(1);
 is(export(), '3', 'one entry, one hash, one checkpoint');
 assert_site($small, 'one leaf');
 my $some = grow(599);
-is(export(), 3 + 3 + 1 + 1, 'three bundles, three tiles, one above, and a checkpoint');
+
+# The second bundle finds the disk full.
+my $full = path('entries', 1, 256) . '.new';
+symlink('/dev/full', $full) or die "$full: $!";
+sql_fails($node, 'postgres', "SELECT unrdf.export_tiles('$site');", '53100', qr/could not write file "\Q$full\E": No space left on device/, 'a full disk');
+ok(-f path('entries', 0, 256) && !-e path('entries', 1, 256), 'what was written before is there, the rest is not');
+assert_site($small, 'on a full disk, what was there before');
+unlink $full;
+is(export(), 2 + 3 + 1 + 1, 'with room again: two bundles more, three tiles, one above, and a checkpoint');
 assert_site($some, '600 leaves');
 is(consistent($small, $some, $site), '0: consistent: 1 leaves are a prefix of 600', 'a checkpoint is a prefix of the next');
 is(export(), '1', 'exported again: only the checkpoint is written');
