@@ -35,7 +35,7 @@ parse(StringInfo text)
 
 	/* the server's encoding may be any: all that is read is ASCII */
 	for (int i = 0; i < text->len; i++)
-		if (text->data[i] <= 0)
+		if (text->data[i] == '\0' || IS_HIGHBIT_SET(text->data[i]))
 			return NULL;
 	PG_TRY();
 	{

@@ -31,8 +31,10 @@ sub set_clock
 	{
 		my ($column) = $newest =~ /^(\w+)/;
 		my $set = 'f';
+		my $until = time() + $PostgreSQL::Test::Utils::timeout_default;
 		until ($set eq 't')
 		{
+			die "nobody writes $column by the new clock" if time() > $until;
 			$node->safe_psql('postgres', "SELECT unrdf.enqueue('effect') AS id \\gset\nSELECT unrdf.wait(:id)");
 			$set = $node->safe_psql('postgres', "SELECT abs(extract(epoch FROM clock_timestamp() + interval '$hours h' - t)) < 1800 FROM (SELECT $newest DESC LIMIT 1) AS n (t)");
 		}
