@@ -24,21 +24,29 @@ typedef enum UnrdfPublishing
 	UNRDF_PUBLISHING_REFUSED
 } UnrdfPublishing;
 
+/* The processes that a database has one each of. */
+typedef enum UnrdfProcessKind
+{
+	UNRDF_DISPATCHER,
+	UNRDF_INTEGRATOR,
+	UNRDF_PUBLISHER,
+	UNRDF_PROCESSES
+} UnrdfProcessKind;
+
+typedef struct UnrdfProcess
+{
+	int pid;      /* 0: none; under UnrdfShared->lock */
+	Latch *latch; /* in shared memory, or NULL; under the lock, read without */
+	TimestampTz since;
+} UnrdfProcess;
+
 /* One database with workers. dboid is set under UnrdfShared->lock by the launcher; the rest as noted. */
 typedef struct UnrdfDatabase
 {
-	Oid dboid;          /* InvalidOid: free */
-	int dispatcher_pid; /* 0: none; under the lock */
-	int integrator_pid;
-	int publisher_pid;
-	Latch *dispatcher; /* latch in shared memory, or NULL; under the lock, read without */
-	Latch *integrator;
-	Latch *publisher;
+	Oid dboid; /* InvalidOid: free */
+	UnrdfProcess processes[UNRDF_PROCESSES];
 	bool
 		absent; /* its dispatcher found no extension; written by that, read by the launcher after its end */
-	TimestampTz dispatcher_since;
-	TimestampTz integrator_since;
-	TimestampTz publisher_since;
 	pg_atomic_uint32 epoch;       /* 0: no work in this epoch yet */
 	pg_atomic_uint32 wants_epoch; /* somebody waits for the dispatcher to make the epoch's row */
 	pg_atomic_uint32 config;      /* counts changes of queues and handlers */

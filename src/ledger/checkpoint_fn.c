@@ -204,7 +204,7 @@ wait_for_checkpoint(UnrdfDatabase *db, uint64 size, int64 until)
 	uint32 request = pg_atomic_add_fetch_u32(&db->checkpoints_wanted, 1);
 	bool in_time = true;
 
-	UnrdfSetLatch(&db->publisher);
+	UnrdfSetLatch(&db->processes[UNRDF_PUBLISHER].latch);
 	ConditionVariablePrepareToSleep(&db->checkpoint_tried);
 	while (pg_atomic_read_u64(&db->published) < size && in_time)
 	{

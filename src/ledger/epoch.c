@@ -192,7 +192,7 @@ ask_for_row(void)
 		if (db)
 		{
 			pg_atomic_write_u32(&db->wants_epoch, 1);
-			UnrdfSetLatch(&db->dispatcher);
+			UnrdfSetLatch(&db->processes[UNRDF_DISPATCHER].latch);
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 5,
 						 unrdf_wait_event("UnrdfEpoch"));

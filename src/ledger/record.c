@@ -68,7 +68,7 @@ wake(uint64 arg)
 	UnrdfDatabase *db = UnrdfMyDatabase();
 
 	if (db)
-		UnrdfSetLatch(&db->integrator);
+		UnrdfSetLatch(&db->processes[UNRDF_INTEGRATOR].latch);
 }
 
 /* UnrdfWakeIntegrator lets the integrator look for receipts once the current transaction commits. */

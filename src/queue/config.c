@@ -133,7 +133,7 @@ bump(uint64 arg)
 	if (db == NULL)
 		return;
 	pg_atomic_fetch_add_u32(&db->config, 1);
-	UnrdfSetLatch(&db->dispatcher);
+	UnrdfSetLatch(&db->processes[UNRDF_DISPATCHER].latch);
 }
 
 /*

@@ -45,7 +45,7 @@ wake_lane(uint64 bit)
 		return;
 	/* who set a bit that is still there has woken the dispatcher, which has not taken it yet, or left it: the lane is full */
 	if ((pg_atomic_fetch_or_u64(&db->lanes[bit / 64], mask) & mask) == 0)
-		UnrdfSetLatch(&db->dispatcher);
+		UnrdfSetLatch(&db->processes[UNRDF_DISPATCHER].latch);
 }
 
 /* UnrdfJobWriterBegin opens unrdf.job for writing in the current transaction and memory context. */

@@ -92,18 +92,6 @@ static UnrdfPlan delayed_jobs = {
 	3,
 	{TIMESTAMPTZOID, INT8OID, INT8OID}};
 
-static void
-at_exit(int code, Datum arg)
-{
-	UnrdfDatabase *db = (UnrdfDatabase *) DatumGetPointer(arg);
-
-	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
-	db->dispatcher = NULL;
-	db->dispatcher_pid = 0;
-	LWLockRelease(UnrdfShmem->lock);
-	UnrdfWorkerGone();
-}
-
 /*
  * Reads the queues' settings, makes new ones known and handlers read again. Inside a transaction. The count of changes is
  * read first, the tables under a later snapshot: a change that the count has is seen.
@@ -721,8 +709,9 @@ static void
 keep_helpers(Dispatcher *d)
 {
 	keep_helper(d, &d->integrator, "unrdf integrator", "UnrdfIntegratorMain",
-				d->db->integrator_pid);
-	keep_helper(d, &d->publisher, "unrdf publisher", "UnrdfPublisherMain", d->db->publisher_pid);
+				d->db->processes[UNRDF_INTEGRATOR].pid);
+	keep_helper(d, &d->publisher, "unrdf publisher", "UnrdfPublisherMain",
+				d->db->processes[UNRDF_PUBLISHER].pid);
 }
 
 /* Makes known what executors have in hand from an earlier dispatcher, and the suspects. */
@@ -818,9 +807,7 @@ init(Dispatcher *d)
 
 	memset(d, 0, sizeof(*d));
 	MemoryContextSwitchTo(context);
-	d->db = UnrdfMyDatabase();
-	if (d->db == NULL)
-		proc_exit(0);
+	d->db = UnrdfWorkerAttach(UNRDF_DISPATCHER);
 	d->lanes = UnrdfLaneSetCreate(context, unrdf_dispatcher_memory * (Size) 1024);
 	d->timings = UnrdfTimingsCreate(context);
 	d->nsuspects = UnrdfCrashSuspects(MyDatabaseId, &d->suspects);
@@ -844,19 +831,6 @@ check_installed(UnrdfDatabase *db)
 		proc_exit(0);
 }
 
-static void
-attach(UnrdfDatabase *db)
-{
-	before_shmem_exit(at_exit, PointerGetDatum(db));
-	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
-	db->dispatcher = MyLatch;
-	db->dispatcher_pid = MyProcPid;
-	db->dispatcher_since = UnrdfNow();
-	LWLockRelease(UnrdfShmem->lock);
-	/* the extension may have been dropped and created again: whoever needs the epoch next looks for its row */
-	pg_atomic_write_u32(&db->epoch, 0);
-}
-
 /* UnrdfDispatcherMain is the entry point of dispatchers; arg is the database's oid. */
 void
 UnrdfDispatcherMain(Datum arg)
@@ -869,7 +843,8 @@ UnrdfDispatcherMain(Datum arg)
 	UnrdfWorkerSetup();
 	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE); /* for the floor */
 	init(&d);
-	attach(d.db);
+	/* the extension may have been dropped and created again: whoever needs the epoch next looks for its row */
+	pg_atomic_write_u32(&d.db->epoch, 0);
 	check_installed(d.db);
 	adopt(&d);
 	for (;;)

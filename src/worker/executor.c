@@ -107,7 +107,7 @@ at_exit(int code, Datum arg)
 	while (!UnrdfSlotSet(my_slot, UnrdfSlotGet(my_slot), UNRDF_SLOT_DEAD))
 		;
 	if (db)
-		UnrdfSetLatch(&db->dispatcher);
+		UnrdfSetLatch(&db->processes[UNRDF_DISPATCHER].latch);
 	UnrdfWorkerGone();
 }
 
@@ -532,7 +532,7 @@ UnrdfExecutorMain(Datum arg)
 	my_slot->latch = MyLatch;
 	my_slot->pid = MyProcPid;
 	UnrdfSlotSet(my_slot, UNRDF_SLOT_STARTING, UNRDF_SLOT_IDLE);
-	UnrdfSetLatch(&db->dispatcher);
+	UnrdfSetLatch(&db->processes[UNRDF_DISPATCHER].latch);
 	for (;;)
 	{
 		if (UnrdfSlotGet(my_slot) == UNRDF_SLOT_ASSIGNED)
@@ -540,7 +540,7 @@ UnrdfExecutorMain(Datum arg)
 			run_tasks(my_slot);
 			broadcast();
 			UnrdfSlotSet(my_slot, UNRDF_SLOT_ASSIGNED, UNRDF_SLOT_DONE);
-			UnrdfSetLatch(&db->dispatcher);
+			UnrdfSetLatch(&db->processes[UNRDF_DISPATCHER].latch);
 			continue;
 		}
 		if (pg_atomic_read_u32(&my_slot->stop) && UnrdfSlotGet(my_slot) == UNRDF_SLOT_IDLE)

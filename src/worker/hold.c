@@ -141,12 +141,9 @@ end_workers(Oid dboid)
 
 		if (db->dboid != dboid)
 			continue;
-		if (db->dispatcher_pid != 0 && ++n)
-			kill(db->dispatcher_pid, SIGTERM);
-		if (db->integrator_pid != 0 && ++n)
-			kill(db->integrator_pid, SIGTERM);
-		if (db->publisher_pid != 0 && ++n)
-			kill(db->publisher_pid, SIGTERM);
+		for (int kind = 0; kind < UNRDF_PROCESSES; kind++)
+			if (db->processes[kind].pid != 0 && ++n)
+				kill(db->processes[kind].pid, SIGTERM);
 	}
 	LWLockRelease(UnrdfShmem->lock);
 	for (int i = 0; i < unrdf_executor_slots; i++)

@@ -19,19 +19,6 @@
 #include "worker/restore.h"
 #include "worker/worker.h"
 
-static void
-at_exit(int code, Datum arg)
-{
-	UnrdfDatabase *db = (UnrdfDatabase *) DatumGetPointer(arg);
-
-	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
-	db->integrator = NULL;
-	db->integrator_pid = 0;
-	LWLockRelease(UnrdfShmem->lock);
-	UnrdfSetLatch(&db->dispatcher);
-	UnrdfWorkerGone();
-}
-
 /* Returns whether there may be more. */
 static bool
 step(int64 *restores)
@@ -61,22 +48,13 @@ step(int64 *restores)
 void
 UnrdfIntegratorMain(Datum arg)
 {
-	UnrdfDatabase *db;
 	int64 restores = -1;
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	UnrdfWorkerSetup();
-	db = UnrdfMyDatabase();
-	if (db == NULL)
-		proc_exit(0);
-	before_shmem_exit(at_exit, PointerGetDatum(db));
-	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
-	db->integrator = MyLatch;
-	db->integrator_pid = MyProcPid;
-	db->integrator_since = UnrdfNow();
-	LWLockRelease(UnrdfShmem->lock);
+	(void) UnrdfWorkerAttach(UNRDF_INTEGRATOR);
 	for (;;)
 	{
 		if (step(&restores))

@@ -140,8 +140,12 @@ entry_of(Oid dboid, bool make)
 static void
 release_entry(UnrdfDatabase *db)
 {
+	bool alive = false;
+
 	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
-	if (db->dispatcher_pid == 0 && db->integrator_pid == 0 && db->publisher_pid == 0)
+	for (int i = 0; i < UNRDF_PROCESSES; i++)
+		alive = alive || db->processes[i].pid != 0;
+	if (!alive)
 		db->dboid = InvalidOid;
 	LWLockRelease(UnrdfShmem->lock);
 }
@@ -172,7 +176,7 @@ start(Launcher *l, Seen *seen)
 	seen->started = UnrdfTicks();
 	if (db == NULL)
 		hint = "At most 64 databases can have unrdf's workers.";
-	else if (db->dispatcher_pid != 0 ||
+	else if (db->processes[UNRDF_DISPATCHER].pid != 0 ||
 			 UnrdfStartWorker("unrdf dispatcher", "UnrdfDispatcherMain",
 							  ObjectIdGetDatum(seen->dboid), &seen->handle))
 		return;

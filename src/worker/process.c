@@ -12,6 +12,8 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 
+#include "base/clock.h"
+#include "base/shmem.h"
 #include "base/xact.h"
 #include "worker/worker.h"
 
@@ -53,6 +55,40 @@ UnrdfWorkerSetup(void)
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_USERSET, PGC_S_OVERRIDE);
 	pgstat_report_appname(MyBgworkerEntry->bgw_type);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+static void
+at_exit(int code, Datum arg)
+{
+	UnrdfDatabase *db = UnrdfMyDatabase();
+	UnrdfProcess *process = (UnrdfProcess *) DatumGetPointer(arg);
+
+	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
+	process->latch = NULL;
+	process->pid = 0;
+	LWLockRelease(UnrdfShmem->lock);
+	if (db)
+		UnrdfSetLatch(&db->processes[UNRDF_DISPATCHER].latch);
+	UnrdfWorkerGone();
+}
+
+/* UnrdfWorkerAttach makes this process known as its database's, until it ends, and returns the database. It ends here where that has no workers. */
+UnrdfDatabase *
+UnrdfWorkerAttach(UnrdfProcessKind kind)
+{
+	UnrdfDatabase *db = UnrdfMyDatabase();
+	UnrdfProcess *process;
+
+	if (db == NULL)
+		proc_exit(0);
+	process = &db->processes[kind];
+	before_shmem_exit(at_exit, PointerGetDatum(process));
+	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
+	process->latch = MyLatch;
+	process->pid = MyProcPid;
+	process->since = UnrdfNow();
+	LWLockRelease(UnrdfShmem->lock);
+	return db;
 }
 
 /*

@@ -20,19 +20,6 @@
 
 #define RETRY_MILLIS 20 /* while standbys have not flushed what is to be published */
 
-static void
-at_exit(int code, Datum arg)
-{
-	UnrdfDatabase *db = (UnrdfDatabase *) DatumGetPointer(arg);
-
-	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
-	db->publisher = NULL;
-	db->publisher_pid = 0;
-	LWLockRelease(UnrdfShmem->lock);
-	UnrdfSetLatch(&db->dispatcher);
-	UnrdfWorkerGone();
-}
-
 /* Whether a dump is being loaded. After one everything that this process knows may be of another log: it begins anew. */
 static bool
 restore_runs(void)
@@ -91,15 +78,9 @@ UnrdfPublisherMain(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	UnrdfWorkerSetup();
-	db = UnrdfMyDatabase();
-	if (db == NULL)
-		proc_exit(0);
+	db = UnrdfWorkerAttach(UNRDF_PUBLISHER);
 	context = AllocSetContextCreate(TopMemoryContext, "unrdf publisher", ALLOCSET_DEFAULT_SIZES);
-	before_shmem_exit(at_exit, PointerGetDatum(db));
 	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
-	db->publisher = MyLatch;
-	db->publisher_pid = MyProcPid;
-	db->publisher_since = UnrdfNow();
 	UnrdfPublishingForget(db);
 	LWLockRelease(UnrdfShmem->lock);
 	for (;;)

@@ -5,6 +5,8 @@
 
 #include "postmaster/bgworker.h"
 
+#include "base/shmem.h"
+
 extern PGDLLEXPORT void UnrdfLauncherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfDispatcherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfIntegratorMain(Datum arg);
@@ -15,6 +17,7 @@ extern void UnrdfLauncherInit(void);
 extern bool UnrdfStartWorker(const char *kind, const char *function, Datum arg,
 							 BackgroundWorkerHandle **handle);
 extern void UnrdfWorkerSetup(void);
+extern UnrdfDatabase *UnrdfWorkerAttach(UnrdfProcessKind kind);
 extern void UnrdfWorkerInterrupts(void);
 extern void UnrdfWorkerWait(long timeout_ms, uint32 wait_event);
 

@@ -115,6 +115,7 @@ put(ReturnSetInfo *rsinfo, Row *row)
 static void
 put_databases(ReturnSetInfo *rsinfo)
 {
+	static const char *const kinds[] = {"dispatcher", "integrator", "publisher"};
 	Row row;
 
 	for (int i = 0; i < UNRDF_MAX_DATABASES; i++)
@@ -126,23 +127,17 @@ put_databases(ReturnSetInfo *rsinfo)
 		LWLockRelease(UnrdfShmem->lock);
 		if (db.dboid == InvalidOid)
 			continue;
-		if (db.dispatcher_pid != 0)
+		for (int kind = 0; kind < UNRDF_PROCESSES; kind++)
 		{
-			begin_row(&row, db.dispatcher_pid, "dispatcher", db.dboid, "running",
-					  db.dispatcher_since);
-			set(&row, W_JOBS, Int64GetDatum((int64) pg_atomic_read_u64(&db.dispatched)));
-			put(rsinfo, &row);
-		}
-		if (db.integrator_pid != 0)
-		{
-			begin_row(&row, db.integrator_pid, "integrator", db.dboid, "running",
-					  db.integrator_since);
-			set(&row, W_JOBS, Int64GetDatum((int64) pg_atomic_read_u64(&db.integrated)));
-			put(rsinfo, &row);
-		}
-		if (db.publisher_pid != 0)
-		{
-			begin_row(&row, db.publisher_pid, "publisher", db.dboid, "running", db.publisher_since);
+			const UnrdfProcess *process = &db.processes[kind];
+
+			if (process->pid == 0)
+				continue;
+			begin_row(&row, process->pid, kinds[kind], db.dboid, "running", process->since);
+			if (kind == UNRDF_DISPATCHER)
+				set(&row, W_JOBS, Int64GetDatum((int64) pg_atomic_read_u64(&db.dispatched)));
+			if (kind == UNRDF_INTEGRATOR)
+				set(&row, W_JOBS, Int64GetDatum((int64) pg_atomic_read_u64(&db.integrated)));
 			put(rsinfo, &row);
 		}
 	}
