@@ -49,12 +49,15 @@ CREATE TABLE unrdf.integration (
 	at timestamptz NOT NULL,
 	position text NOT NULL,
 	root bytea NOT NULL,
+	landmarks bytea NOT NULL,
 	leaves bytea NOT NULL,
 	CONSTRAINT integration_pkey PRIMARY KEY (log, first)
 );
 COMMENT ON TABLE unrdf.integration IS 'One row per integration step: leaves first … first+n-1 of a log, the root of the tree of size first+n, and the follower''s position after it.';
+COMMENT ON COLUMN unrdf.integration.landmarks IS 'The receipt ids of every 48th entry, from the first on, as eight bytes in network order: where a search begins. Nothing else goes by them.';
 COMMENT ON COLUMN unrdf.integration.leaves IS 'n entries of 40 bytes in leaf order: the receipt id as eight bytes in network order, then its leaf hash.';
 ALTER TABLE unrdf.integration ALTER COLUMN leaves SET STORAGE EXTERNAL;
+ALTER TABLE unrdf.integration ALTER COLUMN landmarks SET STORAGE PLAIN;
 CREATE INDEX integration_xid_idx ON unrdf.integration (log, xid_max, xid_min);
 
 CREATE TABLE unrdf.tile (
@@ -62,12 +65,15 @@ CREATE TABLE unrdf.tile (
 	level int NOT NULL,
 	idx bigint NOT NULL,
 	root bytea NOT NULL CONSTRAINT tile_root_check CHECK (octet_length(root) = 32),
+	subroots bytea NOT NULL CONSTRAINT tile_subroots_check CHECK (octet_length(subroots) = 512),
 	hashes bytea NOT NULL CONSTRAINT tile_hashes_check CHECK (octet_length(hashes) = 8192),
 	CONSTRAINT tile_pkey PRIMARY KEY (log, level, idx)
 );
 COMMENT ON TABLE unrdf.tile IS 'Perfect 256-wide tiles of a log (C2SP tlog-tiles): 256 hashes of tree level 8 × level, from index 256 × idx. Written once, when full.';
 COMMENT ON COLUMN unrdf.tile.root IS 'Root over the hashes: the hash that the next level has in this tile''s place, whose own tile may not be full yet.';
+COMMENT ON COLUMN unrdf.tile.subroots IS 'Roots over each 16 of the hashes: a proof reads these and 16 hashes instead of 256.';
 ALTER TABLE unrdf.tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+ALTER TABLE unrdf.tile ALTER COLUMN subroots SET STORAGE PLAIN;
 
 CREATE TABLE unrdf.checkpoint (
 	log int NOT NULL,

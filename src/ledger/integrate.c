@@ -30,6 +30,7 @@
 #include "base/append.h"
 #include "base/clock.h"
 #include "base/commit.h"
+#include "base/datum.h"
 #include "base/follow.h"
 #include "base/lock.h"
 #include "base/plan.h"
@@ -48,7 +49,7 @@ typedef struct State
 	MemoryContext context;
 	UnrdfRange range;
 	uint8 root[UNRDF_HASH_LEN];
-	uint8 partial[UNRDF_TILE_LEVELS][UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
+	UnrdfTile partial[UNRDF_TILE_LEVELS]; /* without their roots */
 	UnrdfFollower follower;
 	uint64 restored_until; /* rows with an xid up to here may come twice */
 } State;
@@ -82,6 +83,17 @@ read_node(UnrdfNodeReader *reader, int level, uint64 index, uint8 *out)
 						errmsg("log has no hash at level %d, index " UINT64_FORMAT, level, index)));
 }
 
+/* Reads what the last, unfinished tile of a level has of the nodes of a level of the tree. */
+static void
+read_partial(UnrdfNodeReader *reader, int level, uint64 size, int width,
+			 uint8 (*out)[UNRDF_HASH_LEN])
+{
+	uint64 n = size >> level;
+
+	for (uint64 i = n & ~(uint64) (width - 1); i < n; i++)
+		read_node(reader, level, i, out[i % width]);
+}
+
 /* Rebuilds compact range and unfinished tiles of a tree of this size. */
 static void
 rebuild_tree(uint64 size)
@@ -93,12 +105,13 @@ rebuild_tree(uint64 size)
 	for (int level = 0; level < 63; level++)
 		if ((size >> level) & 1)
 			read_node(reader, level, (size >> level) - 1, state.range.hash[level]);
-	for (int q = 0; q < UNRDF_TILE_LEVELS && (size >> (8 * q)) > 0; q++)
+	for (int q = 0; q < UNRDF_TILE_LEVELS && (size >> (UNRDF_TILE_HEIGHT * q)) > 0; q++)
 	{
-		uint64 n = size >> (8 * q);
+		int level = UNRDF_TILE_HEIGHT * q;
 
-		for (uint64 i = n & ~(uint64) (UNRDF_TILE_WIDTH - 1); i < n; i++)
-			read_node(reader, 8 * q, i, state.partial[q][i % UNRDF_TILE_WIDTH]);
+		read_partial(reader, level, size, UNRDF_TILE_WIDTH, state.partial[q].hashes);
+		read_partial(reader, level + UNRDF_TILE_GROUP_HEIGHT, size, UNRDF_TILE_GROUPS,
+					 state.partial[q].subroots);
 	}
 	UnrdfNodeReaderEnd(reader);
 }
@@ -186,32 +199,33 @@ static void
 write_tile(Step *step, int q, uint64 idx, const uint8 *root)
 {
 	TupleTableSlot *slot = UnrdfAppendRow(step->tiles);
-	bytea *hashes = palloc(VARHDRSZ + sizeof(state.partial[q]));
-	bytea *stored_root = palloc(VARHDRSZ + UNRDF_HASH_LEN);
+	const UnrdfTile *tile = &state.partial[q];
 
-	SET_VARSIZE(hashes, VARHDRSZ + sizeof(state.partial[q]));
-	memcpy(VARDATA(hashes), state.partial[q], sizeof(state.partial[q]));
-	SET_VARSIZE(stored_root, VARHDRSZ + UNRDF_HASH_LEN);
-	memcpy(VARDATA(stored_root), root, UNRDF_HASH_LEN);
 	memset(slot->tts_isnull, false, TILE_COLUMNS * sizeof(bool));
 	slot->tts_values[TILE_LOG] = Int32GetDatum(UNRDF_RECEIPTS_LOG);
 	slot->tts_values[TILE_LEVEL] = Int32GetDatum(q);
 	slot->tts_values[TILE_IDX] = Int64GetDatum((int64) idx);
-	slot->tts_values[TILE_ROOT] = PointerGetDatum(stored_root);
-	slot->tts_values[TILE_HASHES] = PointerGetDatum(hashes);
+	slot->tts_values[TILE_ROOT] = UnrdfBytesDatum(root, UNRDF_HASH_LEN);
+	slot->tts_values[TILE_SUBROOTS] = UnrdfBytesDatum(tile->subroots, sizeof(tile->subroots));
+	slot->tts_values[TILE_HASHES] = UnrdfBytesDatum(tile->hashes, sizeof(tile->hashes));
 }
 
-/* Remembers hashes of tile levels. Each but a leaf's is the root of a tile of the level below, which it makes full. */
+/*
+ * Remembers what tiles have. A hash of a tile's level, unless a leaf's, is the root of a tile of the level below, which it
+ * makes full.
+ */
 static int
 sink(void *arg, int level, uint64 index, const uint8 *hash)
 {
 	int q = level / UNRDF_TILE_HEIGHT;
 
+	if (level % UNRDF_TILE_HEIGHT == UNRDF_TILE_GROUP_HEIGHT)
+		memcpy(state.partial[q].subroots[index % UNRDF_TILE_GROUPS], hash, UNRDF_HASH_LEN);
 	if (level % UNRDF_TILE_HEIGHT != 0)
 		return 0;
 	if (q > 0)
 		write_tile(arg, q - 1, index, hash);
-	memcpy(state.partial[q][index % UNRDF_TILE_WIDTH], hash, UNRDF_HASH_LEN);
+	memcpy(state.partial[q].hashes[index % UNRDF_TILE_WIDTH], hash, UNRDF_HASH_LEN);
 	return 0;
 }
 
@@ -231,7 +245,8 @@ write_integration(Step *step, uint64 first)
 	UnrdfAppend *append = UnrdfAppendBegin(UNRDF_INTEGRATION, 1);
 	TupleTableSlot *slot = UnrdfAppendRow(append);
 	bytea *leaves = palloc(VARHDRSZ + step->n * UNRDF_LEAF_ENTRY);
-	bytea *root = palloc(VARHDRSZ + UNRDF_HASH_LEN);
+	uint64 *landmarks = palloc((step->n / UNRDF_LANDMARK_EVERY + 1) * sizeof(uint64));
+	int nlandmarks = 0;
 	uint64 xid_min = PG_UINT64_MAX;
 	uint64 xid_max = 0;
 	StringInfoData position;
@@ -242,13 +257,13 @@ write_integration(Step *step, uint64 first)
 		char *entry = VARDATA(leaves) + i * UNRDF_LEAF_ENTRY;
 		uint64 id = pg_hton64((uint64) step->leaves[i].id);
 
+		if (i % UNRDF_LANDMARK_EVERY == 0)
+			landmarks[nlandmarks++] = id;
 		memcpy(entry, &id, sizeof(id));
 		memcpy(entry + sizeof(id), step->leaves[i].hash, UNRDF_HASH_LEN);
 		xid_min = Min(xid_min, step->leaves[i].xid);
 		xid_max = Max(xid_max, step->leaves[i].xid);
 	}
-	SET_VARSIZE(root, VARHDRSZ + UNRDF_HASH_LEN);
-	memcpy(VARDATA(root), state.root, UNRDF_HASH_LEN);
 	initStringInfo(&position);
 	UnrdfFollowWrite(&state.follower, &position);
 	memset(slot->tts_isnull, false, INTEGRATION_COLUMNS * sizeof(bool));
@@ -261,7 +276,9 @@ write_integration(Step *step, uint64 first)
 	slot->tts_values[INTEGRATION_AT] = TimestampTzGetDatum(UnrdfNow());
 	slot->tts_values[INTEGRATION_POSITION] =
 		PointerGetDatum(cstring_to_text_with_len(position.data, position.len));
-	slot->tts_values[INTEGRATION_ROOT] = PointerGetDatum(root);
+	slot->tts_values[INTEGRATION_ROOT] = UnrdfBytesDatum(state.root, UNRDF_HASH_LEN);
+	slot->tts_values[INTEGRATION_LANDMARKS] =
+		UnrdfBytesDatum(landmarks, nlandmarks * sizeof(uint64));
 	slot->tts_values[INTEGRATION_LEAVES] = PointerGetDatum(leaves);
 	UnrdfAppendEnd(append);
 }

@@ -16,17 +16,16 @@
 
 #include "ledger/log.h"
 
-/* Entries that a search reads at once: as many as one chunk of a stored value has. */
-#define PROBE 49
-
 #define TILE_SLOTS 2
 
-/* A tile, or the part of one that is not full, or that was not stored. */
+/* What was read of a tile. Of one that is not full, or was not stored, what there is of it elsewhere. */
 typedef struct Tile
 {
 	bool used;
 	uint64 idx;
+	struct varlena *stored; /* the stored hashes, which are read in groups; NULL: not stored */
 	uint8 have[UNRDF_TILE_WIDTH / 8];
+	uint8 subroots[UNRDF_TILE_GROUPS][UNRDF_HASH_LEN]; /* of one that is stored */
 	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
 } Tile;
 
@@ -171,34 +170,35 @@ typedef struct Search
 	int64 receipt;
 	int from;
 	int to;
-	int64 low; /* once both ends were looked at: ids next to that range, low < receipt < high */
-	int64 high;
 } Search;
 
-/*
- * Where to look next: at both ends first, which gives ids to go by. These mostly follow one another
- * without gaps, so the place that the id has among them is right or near; the middle, every second
- * time, bounds the steps for those that do not.
- */
+/* The first of the entries that have the receipt, if the row's landmarks are right. */
 static int
-next_probe(const Search *s, int step)
+place_by_landmarks(Datum landmarks, int64 receipt)
 {
-	if (step == 0)
-		return s->from;
-	if (step == 1)
-		return s->to - 1;
-	if (step % 2 == 1)
-		return s->from + (s->to - s->from) / 2;
-	return s->from + (int) ((s->to - s->from) * (((double) s->receipt - (double) s->low) /
-												 ((double) s->high - (double) s->low)));
+	bytea *b = DatumGetByteaPP(landmarks);
+	const uint8 *ids = (uint8 *) VARDATA_ANY(b);
+	int low = 0;
+	int high = VARSIZE_ANY_EXHDR(b) / sizeof(uint64);
+
+	while (low < high)
+	{
+		int middle = (low + high) / 2;
+
+		if (UnrdfEntryReceipt(ids + middle * sizeof(uint64)) <= receipt)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return Max(low - 1, 0) * UNRDF_LANDMARK_EVERY;
 }
 
-/* Reads entries around `at`. Either finds the receipt's, or leaves fewer where it can be. */
+/* Reads entries from `at` on. Either finds the receipt's, or leaves fewer where it can be. */
 static bool
 probe(Search *s, int at, int *entry, uint8 *leaf)
 {
-	int first = Max(s->from, Min(at - PROBE / 2, s->to - PROBE));
-	int n = Min(PROBE, s->to - first);
+	int first = Max(s->from, Min(at, s->to - UNRDF_LANDMARK_EVERY));
+	int n = Min(UNRDF_LANDMARK_EVERY, s->to - first);
 	bytea *slice = read_entries(s->leaves, first, n);
 	const uint8 *entries = (uint8 *) VARDATA_ANY(slice);
 	int64 lowest = UnrdfEntryReceipt(entries);
@@ -214,16 +214,27 @@ probe(Search *s, int at, int *entry, uint8 *leaf)
 		memcpy(leaf, UnrdfEntryLeaf(entries), UNRDF_HASH_LEN);
 	}
 	if (s->receipt > highest)
-	{
 		s->from = first + n;
-		s->low = highest;
-	}
 	else
-	{
 		s->to = s->receipt < lowest ? first : s->from;
-		s->high = lowest;
-	}
 	pfree(slice);
+	return found;
+}
+
+/*
+ * Searches by the landmarks: where they say, then right after, which ends it for a receipt that the row does not have, and
+ * then, since they may not be what they should, by halves.
+ */
+static bool
+search(Search *s, Datum landmarks, int *entry, uint8 *leaf)
+{
+	int at = place_by_landmarks(landmarks, s->receipt);
+	bool found = probe(s, at, entry, leaf);
+
+	if (!found && s->from > at && s->from < s->to)
+		found = probe(s, s->from, entry, leaf);
+	while (!found && s->from < s->to)
+		found = probe(s, s->from + (s->to - s->from) / 2, entry, leaf);
 	return found;
 }
 
@@ -234,7 +245,6 @@ find_in_row(TupleTableSlot *slot, int64 receipt, uint64 *index, uint8 *leaf)
 	int64 first;
 	int32 n;
 	int entry;
-	bool found = false;
 	Search s = {0};
 
 	slot_getallattrs(slot);
@@ -245,11 +255,10 @@ find_in_row(TupleTableSlot *slot, int64 receipt, uint64 *index, uint8 *leaf)
 	if (!UnrdfIntegrationInBounds(first, n) || !well_formed(s.leaves, n))
 		return false;
 	s.to = n;
-	for (int step = 0; s.from < s.to && !found; step++)
-		found = probe(&s, next_probe(&s, step), &entry, leaf);
-	if (found)
-		*index = (uint64) first + entry;
-	return found;
+	if (!search(&s, slot->tts_values[INTEGRATION_LANDMARKS], &entry, leaf))
+		return false;
+	*index = (uint64) first + entry;
+	return true;
 }
 
 static bool
@@ -400,24 +409,30 @@ UnrdfLeafCursorEnd(UnrdfLeafCursor *c)
 	UnrdfLookupEnd(&c->rows);
 }
 
-/*
- * UnrdfTileRead reads a stored tile: its 256 hashes and the root stored with them; false where it is not stored, or not
- * whole.
- */
-bool
-UnrdfTileRead(UnrdfLookup *tiles, int32 log, int level, uint64 idx, uint8 (*hashes)[UNRDF_HASH_LEN],
-			  uint8 *root)
+/* Finds a tile's row; false where it is not stored. */
+static bool
+find_tile(UnrdfLookup *tiles, int32 log, int level, uint64 idx)
 {
-	bool isnull;
-
 	UnrdfLookupKey(tiles, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(log));
 	UnrdfLookupKey(tiles, 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(level));
 	UnrdfLookupKey(tiles, 3, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum((int64) idx));
 	UnrdfLookupStart(tiles);
-	return UnrdfLookupNext(tiles, ForwardScanDirection) &&
-		   read_bytes(slot_getattr(tiles->slot, TILE_ROOT + 1, &isnull), root, UNRDF_HASH_LEN) &&
-		   read_bytes(slot_getattr(tiles->slot, TILE_HASHES + 1, &isnull), hashes,
-					  UNRDF_TILE_WIDTH * UNRDF_HASH_LEN);
+	if (!UnrdfLookupNext(tiles, ForwardScanDirection))
+		return false;
+	slot_getallattrs(tiles->slot);
+	return true;
+}
+
+/* UnrdfTileRead reads a stored tile; false where it is not stored, or not whole. */
+bool
+UnrdfTileRead(UnrdfLookup *tiles, int32 log, int level, uint64 idx, UnrdfTile *tile)
+{
+	Datum *v = tiles->slot->tts_values;
+
+	return find_tile(tiles, log, level, idx) &&
+		   read_bytes(v[TILE_ROOT], tile->root, sizeof(tile->root)) &&
+		   read_bytes(v[TILE_SUBROOTS], tile->subroots, sizeof(tile->subroots)) &&
+		   read_bytes(v[TILE_HASHES], tile->hashes, sizeof(tile->hashes));
 }
 
 /*
@@ -458,6 +473,12 @@ static void
 set_have(Tile *tile, int i)
 {
 	tile->have[i / 8] |= 1 << (i % 8);
+}
+
+static bool
+has_hash(const Tile *tile, int i)
+{
+	return tile->have[i / 8] & (1 << (i % 8));
 }
 
 /* Right of the full tiles, leaf hashes are in the integrations only. */
@@ -505,43 +526,86 @@ load_roots(UnrdfNodeReader *r, Tile *tile, int below)
 	}
 }
 
+/* Finds a stored tile, and reads of it what is in the row itself; false where it is not stored, or not whole. */
+static bool
+open_tile(UnrdfNodeReader *r, Tile *tile, int q)
+{
+	Datum *v = r->tiles.slot->tts_values;
+
+	if (!find_tile(&r->tiles, r->log, q, tile->idx) || DatumGetPointer(v[TILE_HASHES]) == NULL ||
+		toast_raw_datum_size(v[TILE_HASHES]) != VARHDRSZ + sizeof(tile->hashes) ||
+		!read_bytes(v[TILE_SUBROOTS], tile->subroots, sizeof(tile->subroots)))
+		return false;
+	tile->stored = MemoryContextAlloc(r->context, VARSIZE_ANY(v[TILE_HASHES]));
+	memcpy(tile->stored, DatumGetPointer(v[TILE_HASHES]), VARSIZE_ANY(v[TILE_HASHES]));
+	return true;
+}
+
+/* Reads the hashes of a stored tile's group, unless they are there. */
+static void
+load_group(Tile *tile, int group)
+{
+	int at = group * UNRDF_TILE_GROUP;
+	bytea *slice;
+
+	if (has_hash(tile, at))
+		return;
+	slice = DatumGetByteaPSlice(PointerGetDatum(tile->stored), at * UNRDF_HASH_LEN,
+								UNRDF_TILE_GROUP * UNRDF_HASH_LEN);
+	memcpy(tile->hashes[at], VARDATA_ANY(slice), UNRDF_TILE_GROUP * UNRDF_HASH_LEN);
+	pfree(slice);
+	for (int i = 0; i < UNRDF_TILE_GROUP; i++)
+		set_have(tile, at + i);
+}
+
 /* The tile of a level, from the cache or the tables; where it is not stored, only what it has. */
 static Tile *
 get_tile(UnrdfNodeReader *r, int q, uint64 idx)
 {
 	Tile *tile;
-	uint8 root[UNRDF_HASH_LEN];
 
 	for (int i = 0; i < TILE_SLOTS; i++)
 		if (r->cache[q][i] && r->cache[q][i]->used && r->cache[q][i]->idx == idx)
 			return r->cache[q][i];
 	r->victim[q] = (r->victim[q] + 1) % TILE_SLOTS;
 	if (r->cache[q][r->victim[q]] == NULL)
-		r->cache[q][r->victim[q]] = MemoryContextAlloc(r->context, sizeof(Tile));
+		r->cache[q][r->victim[q]] = MemoryContextAllocZero(r->context, sizeof(Tile));
 	tile = r->cache[q][r->victim[q]];
+	if (tile->stored)
+		pfree(tile->stored);
+	tile->stored = NULL;
 	tile->used = false;
 	tile->idx = idx;
 	memset(tile->have, 0, sizeof(tile->have));
-	if (UnrdfTileRead(&r->tiles, r->log, q, idx, tile->hashes, root))
-		memset(tile->have, 0xff, sizeof(tile->have));
-	else if (q == 0)
-		load_leaves(r, tile);
-	else
-		load_roots(r, tile, q - 1);
+	if (!open_tile(r, tile, q))
+	{
+		if (q == 0)
+			load_leaves(r, tile);
+		else
+			load_roots(r, tile, q - 1);
+	}
 	tile->used = true;
 	return tile;
 }
 
+/* Copies the n hashes of a tile from `at` on; false where one is missing. */
 static bool
-has_hash(const Tile *tile, int i)
+copy_hashes(Tile *tile, int at, int n, uint8 (*out)[UNRDF_HASH_LEN])
 {
-	return tile->have[i / 8] & (1 << (i % 8));
+	for (int group = at / UNRDF_TILE_GROUP; tile->stored && group * UNRDF_TILE_GROUP < at + n;
+		 group++)
+		load_group(tile, group);
+	for (int i = at; i < at + n; i++)
+		if (!has_hash(tile, i))
+			return false;
+	memcpy(out, tile->hashes[at], n * UNRDF_HASH_LEN);
+	return true;
 }
 
 /*
  * UnrdfNodeRead is the UnrdfNodeSource of a reader: the hash of the perfect subtree at (level,
- * index). Non-zero where something that it is made of is missing. Reads one tile, or the roots stored with up to 255 tiles
- * right below where that tile is not full yet.
+ * index). Non-zero where something that it is made of is missing. Reads of one tile the roots of its groups or one group, or
+ * the roots stored with up to 255 tiles right below where that tile is not full yet.
  */
 int
 UnrdfNodeRead(void *reader, int level, uint64 index, uint8 *out)
@@ -558,10 +622,13 @@ UnrdfNodeRead(void *reader, int level, uint64 index, uint8 *out)
 	if (level < 0 || q >= UNRDF_TILE_LEVELS || index > (PG_UINT64_MAX >> level))
 		return -1;
 	tile = get_tile(r, q, first / UNRDF_TILE_WIDTH);
-	for (int i = 0; i < n; i++)
-		if (!has_hash(tile, at + i))
-			return -1;
-	memcpy(hashes, tile->hashes[at], n * UNRDF_HASH_LEN);
+	if (tile->stored && height >= UNRDF_TILE_GROUP_HEIGHT)
+	{
+		n /= UNRDF_TILE_GROUP;
+		memcpy(hashes, tile->subroots[at / UNRDF_TILE_GROUP], n * UNRDF_HASH_LEN);
+	}
+	else if (!copy_hashes(tile, at, n, hashes))
+		return -1;
 	return UnrdfPerfectRoot(hashes, n, out);
 }
 

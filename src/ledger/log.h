@@ -7,8 +7,9 @@
 #include "crypto/merkle.h"
 #include "crypto/tile.h"
 
-#define UNRDF_LEAF_ENTRY 40 /* receipt id in network order, leaf hash */
-#define UNRDF_LEAF_RUN 4096 /* most entries of a run */
+#define UNRDF_LEAF_ENTRY 40     /* receipt id in network order, leaf hash */
+#define UNRDF_LANDMARK_EVERY 48 /* entries; about as many as one chunk of a stored value has */
+#define UNRDF_LEAF_RUN 4096     /* most entries of a run */
 
 /* The newest tree of a log. Size and root always go together. */
 typedef struct UnrdfLogHead
@@ -45,6 +46,17 @@ typedef struct UnrdfLeafCursor
 	UnrdfLeafRun run;
 } UnrdfLeafCursor;
 
+/* A whole tile: its hashes, the roots over each 16 of them, and the root over all. */
+#define UNRDF_TILE_GROUP 16
+#define UNRDF_TILE_GROUP_HEIGHT 4
+#define UNRDF_TILE_GROUPS (UNRDF_TILE_WIDTH / UNRDF_TILE_GROUP)
+typedef struct UnrdfTile
+{
+	uint8 root[UNRDF_HASH_LEN];
+	uint8 subroots[UNRDF_TILE_GROUPS][UNRDF_HASH_LEN];
+	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
+} UnrdfTile;
+
 /*
  * Reads hashes of perfect subtrees, from tiles and, right of them, from integrations; caches what
  * it reads.
@@ -64,8 +76,7 @@ extern void UnrdfLeafCursorBegin(UnrdfLeafCursor *c, int32 log, uint64 from, uin
 extern const UnrdfLeafRun *UnrdfLeafCursorNext(UnrdfLeafCursor *c);
 extern void UnrdfLeafCursorEnd(UnrdfLeafCursor *c);
 
-extern bool UnrdfTileRead(UnrdfLookup *tiles, int32 log, int level, uint64 idx,
-						  uint8 (*hashes)[UNRDF_HASH_LEN], uint8 *root);
+extern bool UnrdfTileRead(UnrdfLookup *tiles, int32 log, int level, uint64 idx, UnrdfTile *tile);
 extern int UnrdfPerfectRoot(uint8 (*hashes)[UNRDF_HASH_LEN], int n, uint8 *out);
 extern UnrdfNodeReader *UnrdfNodeReaderBegin(int32 log);
 extern int UnrdfNodeRead(void *reader, int level, uint64 index, uint8 *out);

@@ -117,18 +117,16 @@ static void
 export_hashes(Export *e, int q, uint64 n, int width)
 {
 	char *path = tile_path(e, psprintf("%d", q), n, width);
-	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
-	uint8 root[UNRDF_HASH_LEN];
+	UnrdfTile tile;
 
 	if (is_there(path, width * UNRDF_HASH_LEN))
 		return;
-	if (width < UNRDF_TILE_WIDTH ||
-		!UnrdfTileRead(&e->tiles, UNRDF_RECEIPTS_LOG, q, n, hashes, root))
+	if (width < UNRDF_TILE_WIDTH || !UnrdfTileRead(&e->tiles, UNRDF_RECEIPTS_LOG, q, n, &tile))
 		for (int i = 0; i < width; i++)
 			if (UnrdfNodeRead(e->reader, UNRDF_TILE_HEIGHT * q, n * UNRDF_TILE_WIDTH + i,
-							  hashes[i]) != 0)
+							  tile.hashes[i]) != 0)
 				lacks(e->size);
-	write_file(e, path, (const char *) hashes, width * UNRDF_HASH_LEN);
+	write_file(e, path, (const char *) tile.hashes, width * UNRDF_HASH_LEN);
 }
 
 /* Appends a receipt's canonical JSON after its length. */

@@ -179,17 +179,35 @@ UnrdfAuditExtents(UnrdfAudit *a, UnrdfExtent *extents, int most)
 	return n;
 }
 
-/* Checks the root of a tile's hashes: what is stored with them, and in the tile above. Overwrites hashes. */
+/* Computes the roots of a tile's groups and all its hashes' from the hashes, which it overwrites; tells whether they are those stored. */
+static bool
+check_subroots(UnrdfTile *tile, uint8 *root)
+{
+	uint8 subroots[UNRDF_TILE_GROUPS][UNRDF_HASH_LEN];
+	bool same;
+
+	for (int i = 0; i < UNRDF_TILE_GROUPS; i++)
+		if (UnrdfPerfectRoot(&tile->hashes[i * UNRDF_TILE_GROUP], UNRDF_TILE_GROUP, subroots[i]) !=
+			0)
+			elog(ERROR, "SHA-256 failed");
+	same = memcmp(subroots, tile->subroots, sizeof(subroots)) == 0;
+	if (UnrdfPerfectRoot(subroots, UNRDF_TILE_GROUPS, root) != 0)
+		elog(ERROR, "SHA-256 failed");
+	return same;
+}
+
+/* Checks the roots over a tile's hashes: those stored with them, and the one in the tile above. Overwrites the hashes. */
 static void
-check_tile_root(UnrdfAudit *a, int level, uint64 idx, uint8 (*hashes)[UNRDF_HASH_LEN],
-				const uint8 *stored)
+check_tile_root(UnrdfAudit *a, int level, uint64 idx, UnrdfTile *tile)
 {
 	uint64 parent = idx / UNRDF_TILE_WIDTH;
 	uint8 root[UNRDF_HASH_LEN];
 
-	if (UnrdfPerfectRoot(hashes, UNRDF_TILE_WIDTH, root) != 0)
-		elog(ERROR, "SHA-256 failed");
-	if (memcmp(root, stored, UNRDF_HASH_LEN) != 0)
+	if (!check_subroots(tile, root))
+		UnrdfAuditReport(
+			a, NULL, "tile " UINT64_FORMAT " of level %d does not have the subroots stored with it",
+			idx, level);
+	if (memcmp(root, tile->root, UNRDF_HASH_LEN) != 0)
 		UnrdfAuditReport(a, NULL,
 						 "tile " UINT64_FORMAT " of level %d does not have the root stored with it",
 						 idx, level);
@@ -197,14 +215,12 @@ check_tile_root(UnrdfAudit *a, int level, uint64 idx, uint8 (*hashes)[UNRDF_HASH
 		return;
 	if (a->parent_level != level + 1 || a->parent_idx != parent)
 	{
-		uint8 parent_root[UNRDF_HASH_LEN];
-
 		a->parent_level = level + 1;
 		a->parent_idx = parent;
-		a->parent_whole =
-			UnrdfTileRead(&a->tiles, a->span.log, level + 1, parent, a->parent, parent_root);
+		a->parent_whole = UnrdfTileRead(&a->tiles, a->span.log, level + 1, parent, &a->parent);
 	}
-	if (a->parent_whole && memcmp(root, a->parent[idx % UNRDF_TILE_WIDTH], UNRDF_HASH_LEN) != 0)
+	if (a->parent_whole &&
+		memcmp(root, a->parent.hashes[idx % UNRDF_TILE_WIDTH], UNRDF_HASH_LEN) != 0)
 		UnrdfAuditReport(a, NULL,
 						 "tile " UINT64_FORMAT
 						 " of level %d does not have the root that level %d has for it",
@@ -215,17 +231,16 @@ check_tile_root(UnrdfAudit *a, int level, uint64 idx, uint8 (*hashes)[UNRDF_HASH
 static void
 check_leaf_tile(UnrdfAudit *a, uint64 idx, uint64 from, uint64 to)
 {
-	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
-	uint8 root[UNRDF_HASH_LEN];
+	UnrdfTile tile;
 	uint64 first = idx * UNRDF_TILE_WIDTH;
 	uint64 wrong_leaf = 0;
 	int wrong = 0;
 
-	if (idx >= full_tiles(a, 0) || !UnrdfTileRead(&a->tiles, a->span.log, 0, idx, hashes, root))
+	if (idx >= full_tiles(a, 0) || !UnrdfTileRead(&a->tiles, a->span.log, 0, idx, &tile))
 		return;
 	for (uint64 leaf = Max(first, from); leaf < Min(first + UNRDF_TILE_WIDTH, to); leaf++)
 		if (a->have[leaf - from] &&
-			memcmp(a->leaves[leaf - from], hashes[leaf - first], UNRDF_HASH_LEN) != 0)
+			memcmp(a->leaves[leaf - from], tile.hashes[leaf - first], UNRDF_HASH_LEN) != 0)
 		{
 			wrong++;
 			wrong_leaf = leaf;
@@ -239,7 +254,7 @@ check_leaf_tile(UnrdfAudit *a, uint64 idx, uint64 from, uint64 to)
 		UnrdfAuditReport(a, NULL,
 						 "tile " UINT64_FORMAT " of level 0 has other hashes for %d of its leaves",
 						 idx, wrong);
-	check_tile_root(a, 0, idx, hashes, root);
+	check_tile_root(a, 0, idx, &tile);
 }
 
 /*
@@ -658,15 +673,17 @@ has_bytes(TupleTableSlot *slot, int column, Size len)
 static void
 check_tile(UnrdfAudit *a, int level, uint64 idx, TupleTableSlot *slot)
 {
-	uint8 hashes[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
-	uint8 root[UNRDF_HASH_LEN];
+	UnrdfTile tile;
 
-	if (!has_bytes(slot, TILE_HASHES, sizeof(hashes)) || !has_bytes(slot, TILE_ROOT, sizeof(root)))
+	if (!has_bytes(slot, TILE_HASHES, sizeof(tile.hashes)) ||
+		!has_bytes(slot, TILE_SUBROOTS, sizeof(tile.subroots)) ||
+		!has_bytes(slot, TILE_ROOT, sizeof(tile.root)))
 		UnrdfAuditReport(a, NULL,
-						 "tile " UINT64_FORMAT " of level %d does not have 256 hashes and a root",
+						 "tile " UINT64_FORMAT
+						 " of level %d does not have 256 hashes, 16 subroots and a root",
 						 idx, level);
-	else if (level > 0 && UnrdfTileRead(&a->tiles, a->span.log, level, idx, hashes, root))
-		check_tile_root(a, level, idx, hashes, root);
+	else if (level > 0 && UnrdfTileRead(&a->tiles, a->span.log, level, idx, &tile))
+		check_tile_root(a, level, idx, &tile);
 }
 
 /* Begins reading the tiles of a level that have leaves of the span, beyond its ends where the log ends there. */

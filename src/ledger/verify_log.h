@@ -47,7 +47,7 @@ typedef struct UnrdfAudit
 	int parent_level;       /* the tile that parent holds; level 0: none */
 	uint64 parent_idx;
 	bool parent_whole;
-	uint8 parent[UNRDF_TILE_WIDTH][UNRDF_HASH_LEN];
+	UnrdfTile parent;
 	bool have[UNRDF_LEAF_RUN]; /* of the leaves checked now, what was read */
 	int64 receipts[UNRDF_LEAF_RUN];
 	uint8 leaves[UNRDF_LEAF_RUN][UNRDF_HASH_LEN];

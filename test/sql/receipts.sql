@@ -231,11 +231,12 @@ SELECT unrdf.leaf_index(:job) / 256 AS tile, unrdf.leaf_index(:job) % 256 * 32 A
 BEGIN; UPDATE unrdf.tile SET hashes = set_byte(hashes, :at, get_byte(hashes, :at) # 128) WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
 BEGIN; DELETE FROM unrdf.tile WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
 BEGIN; UPDATE unrdf.tile SET root = set_byte(root, 7, get_byte(root, 7) # 1) WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
+BEGIN; UPDATE unrdf.tile SET subroots = set_byte(subroots, 7, get_byte(subroots, 7) # 1) WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
 BEGIN; UPDATE unrdf.tile SET log = 2 WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
 BEGIN; UPDATE unrdf.tile SET level = 1 WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
 BEGIN; UPDATE unrdf.tile SET idx = idx + 1000 WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
 BEGIN; UPDATE unrdf.tile SET hashes = substr(hashes, 33) || substr(hashes, 1, 32) WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
-BEGIN; INSERT INTO unrdf.tile SELECT log, 3, 5, root, hashes FROM unrdf.tile WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
+BEGIN; INSERT INTO unrdf.tile SELECT log, 3, 5, root, subroots, hashes FROM unrdf.tile WHERE log = 1 AND level = 0 AND idx = :tile; SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;
 -- the newest root, and an older one
 BEGIN; UPDATE unrdf.integration SET root = set_byte(root, 31, get_byte(root, 31) # 1) WHERE log = 1 AND first = (SELECT max(first) FROM unrdf.integration WHERE log = 1); SELECT * FROM rc.check(:job); ROLLBACK;
 BEGIN; UPDATE unrdf.integration SET root = set_byte(root, 0, get_byte(root, 0) # 1) WHERE log = 1 AND first = (SELECT min(first) FROM unrdf.integration WHERE log = 1); SELECT * FROM rc.check(:job) WHERE found_by = 'verify_all'; ROLLBACK;

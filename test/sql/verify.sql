@@ -83,7 +83,7 @@ BEGIN; DELETE FROM unrdf.tile WHERE log = 1 AND level = 0 AND idx = 0; SELECT vf
 BEGIN; DELETE FROM unrdf.integration WHERE log = 1 AND :leaf BETWEEN first AND first + n - 1; SELECT vf.masked(reason) AS reason FROM unrdf.verify_range(:leaf, :leaf + 1); ROLLBACK;
 BEGIN; UPDATE unrdf.integration SET leaves = '' WHERE log = 1 AND :leaf BETWEEN first AND first + n - 1; SELECT vf.masked(reason) AS reason FROM unrdf.verify_range(:leaf, :leaf + 1); ROLLBACK;
 -- tiles of levels and places that no log has
-BEGIN; INSERT INTO unrdf.tile SELECT log, l, i, root, hashes FROM unrdf.tile, (VALUES (-1, 0), (7, 0), (2147483647, 5), (0, -1), (6, 0)) AS t (l, i) WHERE log = 1 AND level = 0 AND idx = 0; SELECT reason FROM unrdf.verify_all(); ROLLBACK;
+BEGIN; INSERT INTO unrdf.tile SELECT log, l, i, root, subroots, hashes FROM unrdf.tile, (VALUES (-1, 0), (7, 0), (2147483647, 5), (0, -1), (6, 0)) AS t (l, i) WHERE log = 1 AND level = 0 AND idx = 0; SELECT reason FROM unrdf.verify_all(); ROLLBACK;
 -- a receipt that the log has gone past, of the transaction that wrote the newest leaves
 ALTER TABLE unrdf.receipt DISABLE TRIGGER restore_begins;
 BEGIN;
@@ -98,9 +98,10 @@ CREATE TEMP TABLE leaf AS
 	SELECT i.first + k AS index, ('x' || encode(substr(i.leaves, k * 40 + 1, 8), 'hex'))::bit(64)::bigint AS receipt FROM unrdf.integration AS i, generate_series(0, i.n - 1) AS k WHERE i.log = 1;
 ALTER TABLE unrdf.integration DISABLE TRIGGER restore_begins;
 BEGIN;
-INSERT INTO unrdf.integration (log, first, n, epoch, xid_min, xid_max, at, position, root, leaves)
+INSERT INTO unrdf.integration (log, first, n, epoch, xid_min, xid_max, at, position, root, landmarks, leaves)
 	SELECT 1, :size, 1, i.epoch, r.xid, i.xid_max, i.at, p.position,
 		(SELECT unrdf.merkle_root(convert_to(unrdf.canonical_receipt(t.receipt), 'UTF8') ORDER BY t.index) FROM (SELECT index, receipt FROM leaf UNION ALL SELECT :size, :receipt) AS t),
+		int8send(:receipt),
 		int8send(:receipt) || unrdf.leaf_hash(convert_to(unrdf.canonical_receipt(:receipt), 'UTF8'))
 	FROM unrdf.receipt AS r, unrdf.integration AS i, unrdf.integration AS p
 	WHERE r.id = :receipt AND i.log = 1 AND :leaf BETWEEN i.first AND i.first + i.n - 1 AND p.log = 1 AND p.first + p.n = :size;
@@ -128,6 +129,9 @@ CREATE TEMP TABLE root AS SELECT i.first, unrdf.merkle_root(convert_to(unrdf.can
 UPDATE unrdf.integration AS i SET root = r.root FROM root AS r WHERE i.log = 1 AND i.first = r.first;
 CREATE TEMP TABLE tile AS SELECT t.idx, unrdf.merkle_root(convert_to(unrdf.canonical_receipt(l.receipt), 'UTF8') ORDER BY l.index) AS root
 	FROM unrdf.tile AS t JOIN leaf AS l ON l.index / 256 = t.idx WHERE t.log = 1 AND t.level = 0 GROUP BY 1;
+CREATE TEMP TABLE subroots AS SELECT idx, string_agg(root, '' ORDER BY g) AS subroots FROM (
+	SELECT index / 256 AS idx, index / 16 AS g, unrdf.merkle_root(convert_to(unrdf.canonical_receipt(receipt), 'UTF8') ORDER BY index) AS root FROM leaf GROUP BY 1, 2) AS g GROUP BY 1;
+UPDATE unrdf.tile AS t SET subroots = s.subroots FROM subroots AS s WHERE t.log = 1 AND t.level = 0 AND t.idx = s.idx;
 UPDATE unrdf.tile AS t SET root = n.root FROM tile AS n WHERE t.log = 1 AND t.level = 0 AND t.idx = n.idx;
 SELECT count(*) AS nothing_shows FROM unrdf.verify_all();
 SELECT vf.masked(reason) AS reason FROM unrdf.verify_all(since => :'old_text');

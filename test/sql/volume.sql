@@ -46,10 +46,12 @@ CREATE TEMP TABLE of_256 AS SELECT index / 256 AS idx, vol.root(array_agg(hash O
 SELECT (SELECT root FROM unrdf.log_size()) = vol.root(array_agg(hash ORDER BY idx)) AS root FROM of_256;
 SELECT count(*) = (SELECT size / 256 FROM unrdf.log_size()) AS all FROM unrdf.tile WHERE log = 1 AND level = 0;
 SELECT count(*) > 25 AS any,
-	bool_and(hashes = (SELECT string_agg(hash, '' ORDER BY index) FROM leaf WHERE index BETWEEN t.idx * 256 AND t.idx * 256 + 255)) AS right
+	bool_and(hashes = (SELECT string_agg(hash, '' ORDER BY index) FROM leaf WHERE index BETWEEN t.idx * 256 AND t.idx * 256 + 255)) AS right,
+	bool_and(subroots = (SELECT string_agg(vol.root(ARRAY(SELECT substr(hashes, 512 * g + 32 * i + 1, 32) FROM generate_series(0, 15) AS i)), '' ORDER BY g) FROM generate_series(0, 15) AS g)) AS subroots
 FROM unrdf.tile AS t WHERE log = 1 AND level = 0 AND idx % 10 = 0;
 SELECT count(*) > 0 AS any, count(*) = (SELECT size / 65536 FROM unrdf.log_size()) AS all,
-	bool_and(hashes = (SELECT string_agg(hash, '' ORDER BY idx) FROM of_256 AS o WHERE o.idx / 256 = t.idx)) AS right
+	bool_and(hashes = (SELECT string_agg(hash, '' ORDER BY idx) FROM of_256 AS o WHERE o.idx / 256 = t.idx)) AS right,
+	bool_and(subroots = (SELECT string_agg(vol.root(ARRAY(SELECT substr(hashes, 512 * g + 32 * i + 1, 32) FROM generate_series(0, 15) AS i)), '' ORDER BY g) FROM generate_series(0, 15) AS g)) AS subroots
 FROM unrdf.tile AS t WHERE log = 1 AND level = 1;
 
 -- Each is found where it is: ids that follow one another, and, in one integration, ids with wide and uneven gaps
@@ -60,6 +62,17 @@ INSERT INTO leaf SELECT i.first + k, ('x' || encode(substr(i.leaves, k * 40 + 1,
 	FROM unrdf.integration AS i, generate_series(0, i.n - 1) AS k WHERE i.log = 1 AND i.first > (SELECT max(index) FROM leaf);
 SELECT count(*) > 10000 AS many, bool_and(unrdf.leaf_index(receipt) = index) AS right FROM leaf WHERE index % 10 = 0;
 SELECT count(*), bool_and(unrdf.leaf_index(receipt) = index) AS right, max(index) - min(index) AS apart, max(receipt) - min(receipt) > 100000 AS gaps FROM gapped JOIN leaf USING (receipt);
+-- also where the landmarks of rows are wrong
+BEGIN;
+SELECT bool_and(landmarks = (SELECT string_agg(substr(leaves, 48 * 40 * m + 1, 8), '' ORDER BY m) FROM generate_series(0, (n - 1) / 48) AS m)) AS right FROM unrdf.integration WHERE log = 1;
+CREATE FUNCTION pg_temp.found(bytea) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE unrdf.integration SET landmarks = $1;
+	RETURN (SELECT bool_and(unrdf.leaf_index(receipt) = index) FROM leaf WHERE index % 100 = 0 OR receipt IN (SELECT receipt FROM gapped));
+END $$;
+SELECT count(*), bool_and(pg_temp.found(wrong)) AS right
+FROM unnest(ARRAY['', '\x00', int8send(0), decode(repeat('00', 4000), 'hex'), decode(repeat('7f', 4000), 'hex'), decode(repeat('7f00000000000000', 100) || repeat('00', 400), 'hex')]) AS wrong;
+ROLLBACK;
 
 -- Proofs across the levels, of leaves at both ends and in between
 SELECT count(*) > 100 AS many, bool_and(unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root)) AS verify,
