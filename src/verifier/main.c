@@ -256,7 +256,7 @@ main(int argc, char **argv)
 		{"json", no_argument, NULL, 'j'},      {"tiles", required_argument, NULL, 't'},
 		{"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0}};
 	static UnrdfPolicy policy;
-	Text rules = {NULL, 0};
+	static Text rules; /* the policy points into it */
 	const char *policy_file = NULL;
 	const char *tiles = NULL;
 	bool json = false;
@@ -307,6 +307,5 @@ main(int argc, char **argv)
 		all = check_file("-", &policy, json);
 	for (; optind < argc; optind++)
 		all &= check_file(argv[optind], &policy, json);
-	free(rules.bytes);
 	return fflush(stdout) == 0 ? !all : 2;
 }

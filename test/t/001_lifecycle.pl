@@ -193,7 +193,7 @@ drain($node, 'one');
 my $prover = $node->background_psql('one');
 my $proofs = q(SELECT count(*) FROM generate_series(0, 599) AS i, unrdf.inclusion_proof(1, i, NULL) AS p
 	WHERE unrdf.verify_inclusion(p.leaf, p.index, p.tree_size, p.proof, p.root));
-is($prover->query($proofs), '600', 'a session proves');
+like($prover->query($proofs), qr/^600$/, 'a session proves');
 enqueue('one', 6, '{"sleep": 60}');
 wait_for($node, 'one', running(2));
 $node->safe_psql('one', 'DROP EXTENSION unrdf');
@@ -204,7 +204,7 @@ install($node, 'one');
 wait_for_workers($node, 'one');
 enqueue('one', 600, '{}');
 assert_all('one', 'created anew');
-is($prover->query($proofs), '600', 'what a session remembers of a log that is gone does not get into proofs of the new one');
+like($prover->query($proofs), qr/^600$/, 'what a session remembers of a log that is gone does not get into proofs of the new one');
 $prover->quit;
 
 # pg_ctl stop -m fast

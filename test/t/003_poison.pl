@@ -183,7 +183,7 @@ innocents(3, '{"sleep": 1}');
 innocents(500);
 running(4);
 $session->quit;
-ok($node->poll_query_until('postgres', "SELECT unrdf.wait($crash, '1 s') = 'dead'"), 'a job that crashes the server is dead in the end');
+ok(unbroken(sub { $node->poll_query_until('postgres', "SELECT unrdf.wait($crash, '1 s') = 'dead'") }), 'a job that crashes the server is dead in the end');
 push @bad, $crash;
 assert_rest('crash', @bad);
 is(crashes($position), 2, 'it crashed the server twice');
@@ -225,7 +225,7 @@ for my $n (1 .. 3)
 	wait_for($node, 'postgres', "SELECT count(*) = 2 FROM unrdf.stat_workers WHERE job IN ($job, $other)");
 	my $pid = $node->safe_psql('postgres', "SELECT pid FROM unrdf.stat_workers WHERE job = $job");
 	kill('KILL', $pid) == 1 or die "could not kill $pid: $!";
-	ok($node->poll_query_until('postgres', "SELECT unrdf.wait($job, '1 s') = 'ok' AND unrdf.wait($other, '1 s') = 'ok'"),
+	ok(unbroken(sub { $node->poll_query_until('postgres', "SELECT unrdf.wait($job, '1 s') = 'ok' AND unrdf.wait($other, '1 s') = 'ok'") }),
 		"executor killed, $n: the jobs are run again, and well");
 }
 is(crashes($position), 3, 'each was a crash');
