@@ -85,9 +85,11 @@ CREATE TABLE unrdf.checkpoint (
 	signatures text NOT NULL,
 	replicated boolean NOT NULL,
 	stores text NOT NULL,
+	position pg_lsn NOT NULL,
 	CONSTRAINT checkpoint_pkey PRIMARY KEY (log, origin, size)
 );
 COMMENT ON TABLE unrdf.checkpoint IS 'Every checkpoint that was published (C2SP tlog-checkpoint), kept for ever. unrdf.checkpoint() gives their text.';
+COMMENT ON COLUMN unrdf.checkpoint.position IS 'Where the WAL of the cluster that published it had all of its leaves.';
 COMMENT ON COLUMN unrdf.checkpoint.signatures IS 'The signature lines of the note, one for each key. Empty: published without a key.';
 COMMENT ON COLUMN unrdf.checkpoint.replicated IS 'Whether there were synchronous standbys, which had its tree on disk before.';
 COMMENT ON COLUMN unrdf.checkpoint.stores IS 'The stores outside the node that had taken it before (unrdf.checkpoint_stores).';

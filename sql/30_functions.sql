@@ -303,6 +303,14 @@ CREATE FUNCTION unrdf.verify_progress(OUT pid int, OUT phase text, OUT first big
 	RETURNS SETOF record AS 'MODULE_PATHNAME', 'unrdf_verify_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 4;
 COMMENT ON FUNCTION unrdf.verify_progress() IS 'Progress of running verifications of the log in this database. Source of unrdf.stat_verify.';
 
+CREATE FUNCTION unrdf.cluster_keys(OUT key text, OUT value text, OUT seconds_left bigint)
+	RETURNS SETOF record AS 'MODULE_PATHNAME', 'unrdf_cluster_keys' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 5;
+COMMENT ON FUNCTION unrdf.cluster_keys() IS 'What Patroni keeps in etcd of members, leader (with what its lease has at least left) and synchronous standbys. No rows where Patroni does not manage this server, and, with a warning, where etcd does not answer within unrdf.store_timeout. Source of unrdf.cluster.';
+
+CREATE FUNCTION unrdf.cluster_state(OUT node text, OUT sentinel int, OUT fence text, OUT reason text, OUT milliseconds_left bigint)
+	RETURNS record AS 'MODULE_PATHNAME', 'unrdf_cluster_state' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION unrdf.cluster_state() IS 'This node''s name, its sentinel''s process id, and its fence: off, standby, waiting (for a lease), armed (nothing is committed once milliseconds_left have passed, unless the lease is renewed), paused (with Patroni), refused (its settings leave no time), stopping.';
+
 -- Restore
 
 CREATE FUNCTION unrdf.restore_begins() RETURNS trigger

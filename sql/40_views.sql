@@ -51,3 +51,38 @@ CREATE VIEW unrdf.queues WITH (security_barrier) AS
 	SELECT q.name, coalesce(s.paused, false) AS paused, s.max_running, q.created_at
 	FROM unrdf.queue AS q LEFT JOIN unrdf.queue_state AS s ON s.queue OPERATOR(pg_catalog.=) q.id;
 COMMENT ON VIEW unrdf.queues IS 'The queues and their settings.';
+
+CREATE VIEW unrdf.failovers WITH (security_barrier) AS
+	SELECT r.epoch, r.id AS receipt,
+		r.payload OPERATOR(pg_catalog.->>) 'from_node' AS from_node, (r.payload OPERATOR(pg_catalog.->>) 'from_timeline')::int AS from_timeline,
+		r.payload OPERATOR(pg_catalog.->>) 'to_node' AS to_node, (r.payload OPERATOR(pg_catalog.->>) 'to_timeline')::int AS to_timeline,
+		(r.payload OPERATOR(pg_catalog.->>) 'position')::pg_lsn AS position,
+		(r.payload OPERATOR(pg_catalog.->>) 'heard_at')::timestamptz AS heard_at, (r.payload OPERATOR(pg_catalog.->>) 'noticed_at')::timestamptz AS noticed_at,
+		(r.payload OPERATOR(pg_catalog.->>) 'elected_at')::timestamptz AS elected_at, (r.payload OPERATOR(pg_catalog.->>) 'promoted_at')::timestamptz AS promoted_at,
+		(r.payload OPERATOR(pg_catalog.->>) 'first_write_at')::timestamptz AS first_write_at,
+		r.payload OPERATOR(pg_catalog.->>) 'log' AS log, r.payload OPERATOR(pg_catalog.->>) 'reason' AS reason,
+		(r.payload OPERATOR(pg_catalog.#>>) '{checkpoint,size}')::bigint AS checkpoint_size, (r.payload OPERATOR(pg_catalog.#>>) '{tree,size}')::bigint AS size
+	FROM unrdf.receipt AS r
+	WHERE r.subject OPERATOR(pg_catalog.>=) 'failover/' AND r.subject OPERATOR(pg_catalog.<) 'failover0' AND r.operation OPERATOR(pg_catalog.=) 'failover';
+COMMENT ON VIEW unrdf.failovers IS 'One row per promotion, out of its receipt: from which node and timeline to which, the old timeline''s last position, when the standby last heard the primary, noticed its silence, had the leader key, was promoted and had its first commit acknowledged (by its own clock), and whether the log goes on from its last checkpoint: consistent; refused, with the reason; unchecked where the stores outside did not answer for a minute.';
+
+CREATE VIEW unrdf.cluster WITH (security_barrier) AS
+	WITH k AS MATERIALIZED (SELECT c.key, c.value, c.seconds_left FROM unrdf.cluster_keys() AS c),
+	leader AS (SELECT k.value AS name, k.seconds_left FROM k WHERE k.key OPERATOR(pg_catalog.=) 'leader'),
+	sync AS (SELECT pg_catalog.string_to_array(k.value::jsonb OPERATOR(pg_catalog.->>) 'sync_standby', ',') AS names FROM k WHERE k.key OPERATOR(pg_catalog.=) 'sync'),
+	member AS (
+		SELECT pg_catalog.substr(k.key, 9) AS name, k.value::jsonb OPERATOR(pg_catalog.->>) 'state' AS state, (k.value::jsonb OPERATOR(pg_catalog.->>) 'timeline')::int AS timeline,
+			'0/0'::pg_lsn OPERATOR(pg_catalog.+) (k.value::jsonb OPERATOR(pg_catalog.->>) 'xlog_location')::numeric AS position
+		FROM k WHERE k.key OPERATOR(pg_catalog.~~) 'members/%'),
+	own AS (SELECT s.node, s.fence, s.reason FROM unrdf.cluster_state() AS s)
+	SELECT m.name AS member,
+		CASE WHEN m.name OPERATOR(pg_catalog.=) l.name THEN 'leader' WHEN m.name OPERATOR(pg_catalog.=) ANY (s.names) THEN 'sync_standby' ELSE 'replica' END AS role,
+		m.state, m.timeline, m.position, lm.position OPERATOR(pg_catalog.-) m.position AS lag,
+		CASE WHEN m.name OPERATOR(pg_catalog.=) l.name THEN pg_catalog.make_interval(secs => l.seconds_left) END AS lease_left,
+		(SELECT pg_catalog.max(c.size) FROM unrdf.checkpoint AS c JOIN unrdf.epoch AS e ON e.epoch OPERATOR(pg_catalog.=) c.epoch
+			WHERE c.position OPERATOR(pg_catalog.<=) m.position AND e.system_identifier OPERATOR(pg_catalog.=) (SELECT p.system_identifier FROM pg_catalog.pg_control_system() AS p)) AS checkpoint_size,
+		coalesce(m.name OPERATOR(pg_catalog.=) o.node, false) AS is_this_node,
+		CASE WHEN m.name OPERATOR(pg_catalog.=) o.node THEN o.fence END AS fence,
+		CASE WHEN m.name OPERATOR(pg_catalog.=) o.node THEN o.reason END AS fence_reason
+	FROM member AS m LEFT JOIN leader AS l ON true LEFT JOIN sync AS s ON true LEFT JOIN member AS lm ON lm.name OPERATOR(pg_catalog.=) l.name LEFT JOIN own AS o ON true;
+COMMENT ON VIEW unrdf.cluster IS 'The cluster''s members as Patroni keeps them in etcd: role, state, timeline, WAL position and how many bytes it is behind the leader''s, what the leader''s lease has at least left, the largest checkpoint whose leaves the member has, and of this node what its fence does. Empty where Patroni does not manage this server.';

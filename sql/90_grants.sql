@@ -11,7 +11,7 @@ REVOKE EXECUTE ON FUNCTION
 	unrdf.inclusion_proof(bigint, bigint), unrdf.inclusion_proof(int, bigint, bigint), unrdf.consistency_proof(int, bigint, bigint), unrdf.verify(bigint), unrdf.verify_all(int, text), unrdf.verify_range(bigint, bigint, int), unrdf.verify_step(bigint, bigint, int, text), unrdf.integrate(),
 	unrdf.checkpoint(bigint), unrdf.publish_checkpoint(interval), unrdf.add_log_key(), unrdf.draw_origin(), unrdf.new_origin(text), unrdf.trust_witness(text), unrdf.witness_request(bigint), unrdf.add_cosignatures(text, bigint),
 	unrdf.add_witness_key(), unrdf.watch_log(text), unrdf.witness_check(text), unrdf.witness_cosign(text, bigint), unrdf.export_receipt(bigint), unrdf.export_tiles(text), unrdf.first_difference(text), unrdf.log_state(),
-	unrdf.workers(), unrdf.verify_progress(), unrdf.restore_begins(), unrdf.restore_ends(), unrdf.finish_restore()
+	unrdf.workers(), unrdf.cluster_keys(), unrdf.cluster_state(), unrdf.verify_progress(), unrdf.restore_begins(), unrdf.restore_ends(), unrdf.finish_restore()
 	FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE unrdf.witness_add_checkpoint(text, int, text), unrdf.verify_log(bigint, int, text, bigint, bigint, bigint, text) FROM PUBLIC;
 
@@ -23,7 +23,7 @@ DECLARE
 BEGIN
 	functions := CASE access
 		WHEN 'producer' THEN 'enqueue, enqueue_many, cancel, revive, wait, record, record_batch, item_proof, verify_item, receipt, canonical_receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, export_receipt, verify'
-		WHEN 'operator' THEN 'create_queue, pause_queue, resume_queue, register_handler, audit_table, unaudit_table, workers, publish_checkpoint, log_state, witness_request, add_cosignatures'
+		WHEN 'operator' THEN 'create_queue, pause_queue, resume_queue, register_handler, audit_table, unaudit_table, workers, cluster_keys, cluster_state, publish_checkpoint, log_state, witness_request, add_cosignatures'
 		WHEN 'auditor' THEN 'canonical_receipt, receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, publish_checkpoint, export_receipt, log_state, item_proof, verify_item, verify_row, verify_table, verify, verify_all, verify_range, verify_step, verify_log, verify_progress'
 		WHEN 'witness' THEN 'witness_add_checkpoint, witness_check, witness_cosign'
 	END;
@@ -35,9 +35,9 @@ BEGIN
 		FROM pg_proc AS p WHERE p.pronamespace = 'unrdf'::regnamespace AND p.proname = ANY (string_to_array(functions, ', ')));
 	EXECUTE format(CASE access
 		WHEN 'producer' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues TO %s; GRANT EXECUTE ON FUNCTION unrdf.workers() TO %1$s'
-		WHEN 'operator' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.stat_workers, unrdf.log_status, unrdf.audited_tables TO %s'
+		WHEN 'operator' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.stat_workers, unrdf.log_status, unrdf.audited_tables, unrdf.cluster, unrdf.failovers TO %s'
 		WHEN 'witness' THEN 'GRANT SELECT ON unrdf.witnessed TO %s'
-		ELSE 'GRANT SELECT ON unrdf.stat_verify, unrdf.verified, unrdf.finding, unrdf.log_status, unrdf.log_keys, unrdf.audited_tables TO %s' END, grantee);
+		ELSE 'GRANT SELECT ON unrdf.stat_verify, unrdf.verified, unrdf.finding, unrdf.log_status, unrdf.log_keys, unrdf.audited_tables, unrdf.failovers TO %s' END, grantee);
 END
 $$;
 COMMENT ON FUNCTION unrdf.grant_access(regrole, text) IS 'Grants a role what a producer (enqueues and watches its jobs), an operator (queues, handlers, checkpoints), an auditor (receipts and proofs, no payloads) or a witness''s relay needs.';

@@ -8,6 +8,7 @@
 
 #include "base/guc.h"
 #include "base/shmem.h"
+#include "cluster/cluster.h"
 #include "ledger/verify.h"
 #include "worker/crash.h"
 #include "worker/slot.h"
@@ -25,9 +26,11 @@ _PG_init(void)
 		return;
 	UnrdfGucInit();
 	UnrdfShmemInit();
+	UnrdfClusterInit();
 	UnrdfSlotInit();
 	UnrdfCrashInit();
 	UnrdfVerifyInit();
 	UnrdfHoldInit();
 	UnrdfLauncherInit();
+	UnrdfSentinelInit();
 }

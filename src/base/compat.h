@@ -94,4 +94,12 @@
 #define unrdf_is_virtual(attribute) ((void) (attribute), false)
 #endif
 
+/* 17: a logical message can be flushed as it is written */
+#if PG_VERSION_NUM >= 170000
+#define unrdf_log_message(prefix, text, len) \
+	LogLogicalMessage((prefix), (text), (len), false, false)
+#else
+#define unrdf_log_message(prefix, text, len) LogLogicalMessage((prefix), (text), (len), false)
+#endif
+
 #endif /* UNRDF_COMPAT_H */

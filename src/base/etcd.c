@@ -4,16 +4,20 @@
  * Reads are linearizable: a quorum of the members has confirmed them. A value is changed by a transaction that compares the
  * revision of the key's last change, so of two that read the same value one writes. Where no answer came to such a
  * transaction it may have been done or not; who asks reads again.
+ *
+ * The endpoint that answered last is asked first the next time: where one is away its time-out is not waited for again and again.
  */
 #include "postgres.h"
 
-#include "fmgr.h"
-#include "utils/fmgrprotos.h"
-#include "utils/jsonb.h"
-
+#include "base/clock.h"
 #include "base/etcd.h"
 #include "base/http.h"
+#include "base/json.h"
 #include "crypto/base64.h"
+
+#define MOST_ENDPOINTS 16
+
+static int answered_last = 0;
 
 static char *
 encode(const char *text)
@@ -26,114 +30,176 @@ encode(const char *text)
 	return out;
 }
 
-/* Parses JSON from outside; NULL for what is none. Only computes, so an error leaves nothing but memory behind. */
-static Jsonb *
-parse(StringInfo text)
+/* The milliseconds that may be waited for an answer; 0: none any more. */
+static int
+patience(const UnrdfEtcd *etcd)
 {
-	MemoryContext context = CurrentMemoryContext;
-	Jsonb *volatile json = NULL;
-
-	/* the server's encoding may be any: all that is read is ASCII */
-	for (int i = 0; i < text->len; i++)
-		if (text->data[i] == '\0' || IS_HIGHBIT_SET(text->data[i]))
-			return NULL;
-	PG_TRY();
-	{
-		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text->data)));
-	}
-	PG_CATCH();
-	{
-		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION &&
-			geterrcode() != ERRCODE_STATEMENT_TOO_COMPLEX)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	return json;
+	return etcd->until ? (int) UnrdfMillisUntilTick(etcd->until, etcd->timeout) : etcd->timeout;
 }
 
-/* A member of an object, in *value; false where there is none. */
-static bool
-member(JsonbContainer *object, const char *name, JsonbValue *value)
-{
-	return object && JsonContainerIsObject(object) &&
-		   getKeyJsonValueFromContainer(object, name, strlen(name), value) != NULL;
-}
-
-/* Posts to the first endpoint that answers; *json is its answer. */
+/* Posts to one endpoint; *json is its answer. Returns why there is none, or NULL. */
 static const char *
-call(const char *endpoints, const char *path, const char *body, Jsonb **json)
+ask(const char *url, int timeout, const char *body, JsonbContainer **json)
 {
-	char *list = pstrdup(endpoints);
+	UnrdfHttpAnswer answer;
+	Jsonb *parsed;
+	const char *reason =
+		UnrdfHttpPost(url, "application/json", body, strlen(body), timeout, &answer);
+
+	if (reason)
+		return reason;
+	if (answer.status != 200)
+		return psprintf("HTTP status %ld", answer.status);
+	if ((parsed = UnrdfJsonParse(answer.body.data, answer.body.len)) == NULL)
+		return "the answer is not JSON";
+	*json = &parsed->root;
+	return NULL;
+}
+
+/* Asks one endpoint for what has a header, as all of etcd's answers have. */
+static const char *
+ask_etcd(const char *endpoint, int timeout, const char *path, const char *body,
+		 JsonbContainer **json)
+{
+	JsonbValue header;
+	const char *reason = ask(psprintf("%s/v3/%s", endpoint, path), timeout, body, json);
+
+	if (reason)
+		return reason;
+	return UnrdfJsonMember(*json, "header", &header) ? NULL : "the answer is not etcd's";
+}
+
+/* Posts to the endpoints in turn until one answers. Returns why the first one did not, where none does. */
+static const char *
+call(const UnrdfEtcd *etcd, const char *path, const char *body, JsonbContainer **json)
+{
+	char *list = pstrdup(etcd->endpoints);
 	char *rest = NULL;
-	const char *reason = "there is no endpoint";
+	char *endpoints[MOST_ENDPOINTS];
+	int n = 0;
+	const char *first_reason = NULL;
 
-	*json = NULL;
-	for (char *e = strtok_r(list, ",", &rest); e && *json == NULL; e = strtok_r(NULL, ",", &rest))
+	for (char *e = strtok_r(list, ",", &rest); e && n < MOST_ENDPOINTS;
+		 e = strtok_r(NULL, ",", &rest))
+		endpoints[n++] = e;
+	for (int i = 0, first = answered_last; i < n; i++)
 	{
-		UnrdfHttpAnswer answer;
+		int which = (first + i) % n;
+		int timeout = patience(etcd);
+		const char *reason = "there is no time left to ask";
 
-		reason = UnrdfHttpPost(psprintf("%s/v3/kv/%s", e, path), "application/json", body,
-							   strlen(body), &answer);
-		if (reason)
-			continue;
-		if (answer.status != 200)
-			reason = psprintf("HTTP status %ld", answer.status);
-		else if ((*json = parse(&answer.body)) == NULL)
-			reason = "the answer is not JSON";
+		if (timeout > 0 && (reason = ask_etcd(endpoints[which], timeout, path, body, json)) == NULL)
+		{
+			answered_last = which;
+			return NULL;
+		}
+		if (first_reason == NULL)
+			first_reason = reason;
 	}
-	return *json ? NULL : reason;
+	return first_reason ? first_reason : "there is no endpoint";
+}
+
+/* Decodes a member; an empty one is left out by etcd. False for what is no base64. */
+static bool
+decode_member(JsonbContainer *object, const char *name, char **out, int *len)
+{
+	JsonbValue v;
+
+	*out = "";
+	*len = 0;
+	if (!UnrdfJsonMember(object, name, &v))
+		return true;
+	if (v.type != jbvString)
+		return false;
+	*out = palloc0(v.val.string.len + 1);
+	*len =
+		unrdf_base64_decode(v.val.string.val, v.val.string.len, (uint8 *) *out, v.val.string.len);
+	return *len >= 0;
 }
 
 /* Reads an entry of "kvs". */
 static bool
 read_entry(JsonbContainer *entry, UnrdfEtcdValue *v)
 {
-	JsonbValue revision;
-	JsonbValue value;
-	char *end;
-
-	if (!member(entry, "mod_revision", &revision) || revision.type != jbvString)
-		return false;
-	v->revision = strtoi64(pnstrdup(revision.val.string.val, revision.val.string.len), &end, 10);
-	if (v->revision <= 0 || *end != '\0')
-		return false;
-	v->value = "";
-	if (!member(entry, "value", &value))
-		return true; /* an empty one is left out */
-	if (value.type != jbvString)
-		return false;
-	v->value = palloc0(value.val.string.len + 1);
-	v->len = unrdf_base64_decode(value.val.string.val, value.val.string.len, (uint8 *) v->value,
-								 value.val.string.len);
-	return v->len >= 0;
-}
-
-/*
- * UnrdfEtcdGet reads a key from the first of the endpoints (URLs, separated by commas) that answers. Returns why none does, or
- * NULL.
- */
-const char *
-UnrdfEtcdGet(const char *endpoints, const char *key, UnrdfEtcdValue *v)
-{
-	Jsonb *json;
-	JsonbValue kvs;
-	JsonbValue *entry;
-	const char *reason = call(endpoints, "range", psprintf("{\"key\":\"%s\"}", encode(key)), &json);
+	int len;
 
 	memset(v, 0, sizeof(*v));
-	if (reason)
+	(void) UnrdfJsonInt64(entry, "lease", &v->lease);
+	return UnrdfJsonInt64(entry, "mod_revision", &v->revision) && v->revision > 0 &&
+		   decode_member(entry, "key", &v->key, &len) &&
+		   decode_member(entry, "value", &v->value, &v->len);
+}
+
+/* Asks for a range of keys; *kvs is NULL where there are none. */
+static const char *
+get_range(const UnrdfEtcd *etcd, const char *body, JsonbContainer **kvs)
+{
+	JsonbContainer *json;
+	JsonbValue v;
+	const char *reason = call(etcd, "kv/range", body, &json);
+
+	*kvs = NULL;
+	if (reason || !UnrdfJsonMember(json, "kvs", &v))
 		return reason;
-	if (!member(&json->root, "header", &kvs))
+	if (v.type != jbvBinary || !JsonContainerIsArray(v.val.binary.data))
 		return "the answer is not etcd's";
-	if (!member(&json->root, "kvs", &kvs))
-		return NULL;
-	if (kvs.type != jbvBinary || !JsonContainerIsArray(kvs.val.binary.data) ||
-		(entry = getIthJsonbValueFromContainer(kvs.val.binary.data, 0)) == NULL ||
-		entry->type != jbvBinary || !read_entry(entry->val.binary.data, v))
-		return "the answer is not etcd's";
+	*kvs = v.val.binary.data;
 	return NULL;
+}
+
+/* UnrdfEtcdGet reads a key. Returns why nobody answers, or NULL. */
+const char *
+UnrdfEtcdGet(const UnrdfEtcd *etcd, const char *key, UnrdfEtcdValue *v)
+{
+	JsonbContainer *kvs;
+	const char *reason = get_range(etcd, psprintf("{\"key\":\"%s\"}", encode(key)), &kvs);
+
+	memset(v, 0, sizeof(*v));
+	if (reason || kvs == NULL)
+		return reason;
+	return read_entry(UnrdfJsonElement(kvs, 0), v) ? NULL : "the answer is not etcd's";
+}
+
+/* UnrdfEtcdList reads all keys that begin with a prefix, as UnrdfEtcdValue. Returns why nobody answers, or NULL. */
+const char *
+UnrdfEtcdList(const UnrdfEtcd *etcd, const char *prefix, List **values)
+{
+	JsonbContainer *kvs;
+	char *end = pstrdup(prefix);
+	const char *reason;
+
+	*values = NIL;
+	end[strlen(end) - 1]++;
+	reason = get_range(
+		etcd, psprintf("{\"key\":\"%s\",\"range_end\":\"%s\"}", encode(prefix), encode(end)), &kvs);
+	for (uint32 i = 0; reason == NULL && kvs && i < JsonContainerSize(kvs); i++)
+	{
+		UnrdfEtcdValue *v = palloc(sizeof(UnrdfEtcdValue));
+
+		if (!read_entry(UnrdfJsonElement(kvs, i), v))
+			return "the answer is not etcd's";
+		*values = lappend(*values, v);
+	}
+	return reason;
+}
+
+/* Does something to a key where its last change still has the revision. */
+static const char *
+compare_and(const UnrdfEtcd *etcd, const char *key, int64 revision, const char *request, bool *done)
+{
+	JsonbContainer *json;
+	JsonbValue succeeded;
+	const char *reason =
+		call(etcd, "kv/txn",
+			 psprintf("{\"compare\":[{\"key\":\"%s\",\"target\":\"MOD\",\"result\":\"EQUAL\","
+					  "\"mod_revision\":\"" INT64_FORMAT "\"}],\"success\":[{%s}]}",
+					  encode(key), revision, request),
+			 &json);
+
+	/* false is left out */
+	*done = reason == NULL && UnrdfJsonMember(json, "succeeded", &succeeded) &&
+			succeeded.type == jbvBool && succeeded.val.boolean;
+	return reason;
 }
 
 /*
@@ -141,29 +207,53 @@ UnrdfEtcdGet(const char *endpoints, const char *key, UnrdfEtcdValue *v)
  * answer, after which it may have been written or not; or NULL.
  */
 const char *
-UnrdfEtcdSwap(const char *endpoints, const char *key, int64 revision, const char *value,
+UnrdfEtcdSwap(const UnrdfEtcd *etcd, const char *key, int64 revision, const char *value,
 			  bool *swapped)
 {
-	char *name = encode(key);
-	Jsonb *json;
-	JsonbValue succeeded;
-	const char *reason;
+	return compare_and(
+		etcd, key, revision,
+		psprintf("\"request_put\":{\"key\":\"%s\",\"value\":\"%s\"}", encode(key), encode(value)),
+		swapped);
+}
 
-	/* a key that is not there has revision 0 */
-	reason =
-		call(endpoints, "txn",
-			 psprintf("{\"compare\":[{\"key\":\"%s\",\"target\":\"MOD\",\"result\":\"EQUAL\","
-					  "\"mod_revision\":\"" INT64_FORMAT
-					  "\"}],\"success\":[{\"request_put\":{\"key\":\"%s\",\"value\":\"%s\"}}]}",
-					  name, revision, name, encode(value)),
-			 &json);
-	*swapped = false;
+/* UnrdfEtcdDelete takes a key away, likewise. */
+const char *
+UnrdfEtcdDelete(const UnrdfEtcd *etcd, const char *key, int64 revision, bool *deleted)
+{
+	return compare_and(etcd, key, revision,
+					   psprintf("\"request_delete_range\":{\"key\":\"%s\"}", encode(key)), deleted);
+}
+
+/* UnrdfEtcdPutFor writes a key that goes by itself after some seconds. Returns why there was no answer, or NULL. */
+const char *
+UnrdfEtcdPutFor(const UnrdfEtcd *etcd, const char *key, const char *value, int seconds)
+{
+	JsonbContainer *json;
+	int64 lease;
+	const char *reason = call(etcd, "lease/grant", psprintf("{\"TTL\":\"%d\"}", seconds), &json);
+
 	if (reason)
 		return reason;
-	/* false is left out */
-	if (member(&json->root, "succeeded", &succeeded))
-		*swapped = succeeded.type == jbvBool && succeeded.val.boolean;
-	else if (!member(&json->root, "header", &succeeded))
+	if (!UnrdfJsonInt64(json, "ID", &lease))
 		return "the answer is not etcd's";
-	return NULL;
+	return call(etcd, "kv/put",
+				psprintf("{\"key\":\"%s\",\"value\":\"%s\",\"lease\":\"" INT64_FORMAT "\"}",
+						 encode(key), encode(value), lease),
+				&json);
+}
+
+/*
+ * UnrdfEtcdLeaseLeft reads how many whole seconds a lease has at least left; -1 for one that is gone. Returns why there was no
+ * answer, or NULL.
+ */
+const char *
+UnrdfEtcdLeaseLeft(const UnrdfEtcd *etcd, int64 lease, int64 *seconds)
+{
+	JsonbContainer *json;
+	const char *reason =
+		call(etcd, "lease/timetolive", psprintf("{\"ID\":\"" INT64_FORMAT "\"}", lease), &json);
+
+	if (reason == NULL && !UnrdfJsonInt64(json, "TTL", seconds))
+		*seconds = 0; /* etcd leaves zeros out */
+	return reason;
 }

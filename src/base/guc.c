@@ -12,9 +12,14 @@
 int unrdf_checkpoint_interval = 10000;
 char *unrdf_checkpoint_stores = NULL;
 int unrdf_clock_offset = 0;
+char *unrdf_cluster_dcs = NULL;
+char *unrdf_cluster_path = NULL;
 int unrdf_dispatcher_memory = 65536;
 int unrdf_executor_idle_time = 10000;
 int unrdf_executor_slots = 128;
+bool unrdf_fence = false;
+int unrdf_fence_margin = 1000;
+int unrdf_fence_silence = 0;
 int unrdf_floor_interval = 10000;
 int unrdf_group_time = 5000;
 char *unrdf_log_key_file = NULL;
@@ -22,6 +27,8 @@ int unrdf_max_args_size = 1024;
 int unrdf_max_executors = 16;
 int unrdf_min_executors = 2;
 char *unrdf_node_name = NULL;
+bool unrdf_sentinel_release = false;
+int unrdf_sentinel_silence = 3000;
 int unrdf_store_timeout = 2000;
 int unrdf_sweep_interval = 1000;
 char *unrdf_witness_name = NULL;
@@ -31,6 +38,38 @@ static bool
 begins(const char *text, const char *with)
 {
 	return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* Whether all are addresses of etcd's members, without a password: settings are shown. */
+static bool
+check_dcs(char **value, void **extra, GucSource source)
+{
+	char *list = pstrdup(*value);
+	char *rest = NULL;
+
+	for (char *url = strtok_r(list, ",", &rest); url; url = strtok_r(NULL, ",", &rest))
+		if ((!begins(url, "http://") && !begins(url, "https://")) || strchr(url, '@') ||
+			strchr(url, ' '))
+		{
+			GUC_check_errdetail("\"%s\" is no address of an etcd member.", url);
+			GUC_check_errhint(
+				"They are http://host:2379, separated by commas, without a user name.");
+			return false;
+		}
+	pfree(list);
+	return true;
+}
+
+/* Whether it is a path that keys of a cluster begin with. */
+static bool
+check_path(char **value, void **extra, GucSource source)
+{
+	size_t len = strlen(*value);
+
+	if (len == 0 || (**value == '/' && len > 1 && (*value)[len - 1] != '/'))
+		return true;
+	GUC_check_errdetail("It is Patroni's namespace and scope, as in /service/main.");
+	return false;
 }
 
 /* Whether every store is of a kind that there is, and has no password in its address: settings are shown. */
@@ -61,9 +100,9 @@ check_stores(char **value, void **extra, GucSource source)
 	return true;
 }
 
-/* UnrdfGucInit defines the settings; called once, from _PG_init. */
-void
-UnrdfGucInit(void)
+/* Defines those before the letter g. */
+static void
+define_first_half(void)
 {
 	DefineCustomIntVariable(
 		"unrdf.checkpoint_interval", "Time between two checkpoints of a log that grows.",
@@ -79,6 +118,14 @@ UnrdfGucInit(void)
 							"For tests of what happens when somebody sets the clock.",
 							&unrdf_clock_offset, 0, -INT_MAX, INT_MAX, PGC_SIGHUP,
 							GUC_UNIT_S | GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"unrdf.cluster_dcs", "The etcd in which Patroni keeps the cluster's state.",
+		"http://host:2379 of its members, separated by commas, the nearest first. Empty: this server "
+		"is not Patroni's.",
+		&unrdf_cluster_dcs, "", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, check_dcs, NULL, NULL);
+	DefineCustomStringVariable("unrdf.cluster_path",
+							   "Patroni's namespace and scope, as in /service/main.", NULL,
+							   &unrdf_cluster_path, "", PGC_POSTMASTER, 0, check_path, NULL, NULL);
 	DefineCustomIntVariable("unrdf.dispatcher_memory",
 							"Memory a dispatcher may use for jobs it knows of.",
 							"Jobs beyond it wait in their table.", &unrdf_dispatcher_memory, 65536,
@@ -90,10 +137,29 @@ UnrdfGucInit(void)
 	DefineCustomIntVariable(
 		"unrdf.executor_slots", "Executors that all databases together may have.", NULL,
 		&unrdf_executor_slots, 128, 1, 4096, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable(
+		"unrdf.fence", "A primary stops before its leader lease can be another node's.",
+		"Only for servers that Patroni manages; unrdf.node_name has to be the member's name.",
+		&unrdf_fence, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"unrdf.fence_margin", "Time before the end of its lease at which a primary stops.", NULL,
+		&unrdf_fence_margin, 1000, 100, 600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"unrdf.fence_silence",
+		"Time without an answer of etcd's quorum after which a primary stops, whatever its lease.",
+		"0: only the lease counts. unrdf.sentinel_release needs it.", &unrdf_fence_silence, 0, 0,
+		600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"unrdf.floor_interval", "Time after which a dispatcher notes how far jobs have ended.",
 		"A dispatcher that starts anew begins to read there.", &unrdf_floor_interval, 10000, 10,
 		3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+/* UnrdfGucInit defines the settings; called once, from _PG_init. */
+void
+UnrdfGucInit(void)
+{
+	define_first_half();
 	DefineCustomIntVariable(
 		"unrdf.group_time",
 		"Time, in microseconds, that the jobs of one shared transaction should take together.",
@@ -114,6 +180,17 @@ UnrdfGucInit(void)
 	DefineCustomStringVariable("unrdf.node_name", "Name of this node in receipts.",
 							   "By default cluster_name, or else the host's name.",
 							   &unrdf_node_name, "", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable(
+		"unrdf.sentinel_release",
+		"Whether standbys take the lease from a primary that most members hear no more.",
+		"For a ttl that is too long to wait for. Needs unrdf.fence, and an unrdf.fence_silence that "
+		"is shorter than unrdf.sentinel_silence.",
+		&unrdf_sentinel_release, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"unrdf.sentinel_silence",
+		"Time without a sign of the primary after which a standby notes its failure.",
+		"0: not noted.", &unrdf_sentinel_silence, 3000, 0, 600000, PGC_SIGHUP, GUC_UNIT_MS, NULL,
+		NULL, NULL);
 	DefineCustomIntVariable("unrdf.store_timeout",
 							"Time that a checkpoint store outside may take to answer.",
 							"Publishing waits meanwhile; nothing else does.", &unrdf_store_timeout,

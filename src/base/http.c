@@ -1,11 +1,9 @@
 /*
  * http.c: requests to servers outside, by libcurl.
  *
- * For worker processes that are in no transaction: a server may take all of unrdf.store_timeout to answer. Waiting is done
+ * Mostly for worker processes that are in no transaction: a server may take all the time it is given to answer. Waiting is done
  * on our latch beside curl's sockets, so interrupts are handled. curl may resolve names in a thread of its own: signals are
  * blocked wherever it could start one, since a handler of ours must not run there.
- *
- * A process that is told to end in here leaves curl's memory and sockets to its exit.
  */
 #include "postgres.h"
 
@@ -17,9 +15,7 @@
 #include "storage/fd.h"
 #include "storage/latch.h"
 
-#include "base/clock.h"
 #include "base/compat.h"
-#include "base/guc.h"
 #include "base/http.h"
 
 #define MOST_SOCKETS 8
@@ -116,12 +112,12 @@ run(Request *r)
 
 /* Sets a request up: no proxy, no other host, no other protocol than was asked for. */
 static bool
-prepare(Request *r, const char *url, const char *type, const char *body, int len, StringInfo out)
+prepare(Request *r, const char *url, const char *type, const char *body, int len, int timeout_ms,
+		StringInfo out)
 {
 	char *header = psprintf("Content-Type: %s", type);
 	bool set = true;
 
-	memset(r, 0, sizeof(*r));
 	r->multi = curl_multi_init();
 	r->easy = curl_easy_init();
 	r->headers = curl_slist_append(NULL, header);
@@ -138,8 +134,8 @@ prepare(Request *r, const char *url, const char *type, const char *body, int len
 	SET(CURLOPT_POST, 1L);
 	SET(CURLOPT_POSTFIELDS, body);
 	SET(CURLOPT_POSTFIELDSIZE, (long) len);
-	SET(CURLOPT_TIMEOUT_MS, (long) unrdf_store_timeout);
-	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) unrdf_store_timeout);
+	SET(CURLOPT_TIMEOUT_MS, (long) timeout_ms);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) timeout_ms);
 	SET(CURLOPT_WRITEFUNCTION, take);
 	SET(CURLOPT_WRITEDATA, out);
 	SET(CURLOPT_ERRORBUFFER, r->error);
@@ -158,28 +154,45 @@ finish(Request *r)
 	curl_slist_free_all(r->headers);
 }
 
+/* Makes the request. Returns why there is no answer, palloc'd, or NULL. */
+static const char *
+transfer(Request *r, const char *url, const char *type, const char *body, int len, int timeout_ms,
+		 UnrdfHttpAnswer *answer)
+{
+	CURLcode code = CURLE_FAILED_INIT;
+
+	if (prepare(r, url, type, body, len, timeout_ms, &answer->body))
+		code = run(r);
+	if (code != CURLE_OK)
+		return pstrdup(*r->error ? r->error : curl_easy_strerror(code));
+	(void) curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &answer->status);
+	return NULL;
+}
+
 /*
- * UnrdfHttpPost posts a body of a media type and waits for the answer, whatever its status, for at most unrdf.store_timeout.
+ * UnrdfHttpPost posts a body of a media type and waits for the answer, whatever its status, for at most timeout_ms.
  * Returns why there is none, palloc'd, or NULL. TLS certificates are checked against the system's authorities. Raises
  * nothing but what an interrupt does.
  */
 const char *
-UnrdfHttpPost(const char *url, const char *type, const char *body, int len, UnrdfHttpAnswer *answer)
+UnrdfHttpPost(const char *url, const char *type, const char *body, int len, int timeout_ms,
+			  UnrdfHttpAnswer *answer)
 {
-	Request r;
-	CURLcode code = CURLE_FAILED_INIT;
-	const char *reason = NULL;
+	Request r = {0};
+	const char *volatile reason = NULL;
 
 	initStringInfo(&answer->body);
 	if (!AcquireExternalFD())
 		return "too many files are open";
-	if (prepare(&r, url, type, body, len, &answer->body))
-		code = run(&r);
-	if (code != CURLE_OK)
-		reason = pstrdup(*r.error ? r.error : curl_easy_strerror(code));
-	else
-		(void) curl_easy_getinfo(r.easy, CURLINFO_RESPONSE_CODE, &answer->status);
-	finish(&r);
-	ReleaseExternalFD();
+	PG_TRY();
+	{
+		reason = transfer(&r, url, type, body, len, timeout_ms, answer);
+	}
+	PG_FINALLY();
+	{
+		finish(&r);
+		ReleaseExternalFD();
+	}
+	PG_END_TRY();
 	return reason;
 }

@@ -15,6 +15,6 @@ typedef struct UnrdfHttpAnswer
 #define UNRDF_HTTP_ANSWER_MAX 1048576
 
 extern const char *UnrdfHttpPost(const char *url, const char *type, const char *body, int len,
-								 UnrdfHttpAnswer *answer);
+								 int timeout_ms, UnrdfHttpAnswer *answer);
 
 #endif /* UNRDF_HTTP_H */

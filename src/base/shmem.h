@@ -40,6 +40,15 @@ typedef struct UnrdfProcess
 	TimestampTz since;
 } UnrdfProcess;
 
+/* When a standby saw what of a failover; 0: not. By the wall clock. */
+typedef struct UnrdfFailoverTimes
+{
+	TimestampTz heard;    /* the last sign of the primary */
+	TimestampTz noticed;  /* its silence was long enough */
+	TimestampTz elected;  /* the leader key is ours */
+	TimestampTz promoted; /* recovery has ended */
+} UnrdfFailoverTimes;
+
 /* One database with workers. dboid is set under UnrdfShared->lock by the launcher; the rest as noted. */
 typedef struct UnrdfDatabase
 {
@@ -50,6 +59,7 @@ typedef struct UnrdfDatabase
 	pg_atomic_uint32 epoch;       /* 0: no work in this epoch yet */
 	pg_atomic_uint32 wants_epoch; /* somebody waits for the dispatcher to make the epoch's row */
 	pg_atomic_uint32 config;      /* counts changes of queues and handlers */
+	pg_atomic_uint64 first_write; /* when the epoch's first commit was acknowledged; 0: not yet */
 	pg_atomic_uint64 integrated;  /* leaves integrated since the server's start */
 	pg_atomic_uint64 dispatched;
 	pg_atomic_uint64 published;          /* size of the newest checkpoint that is known */

@@ -154,6 +154,8 @@ UnrdfEnsureEpoch(void)
 	UnrdfXactBegin("beginning an epoch");
 	UnrdfAtCommit(publish, ensure_row());
 	UnrdfXactCommit();
+	if (pg_atomic_read_u64(&db->first_write) == 0)
+		pg_atomic_write_u64(&db->first_write, (uint64) UnrdfNow());
 }
 
 /*

@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
 
 #include "base/clock.h"
@@ -47,9 +48,10 @@
 
 static UnrdfPlan insert_checkpoint = {
 	"INSERT INTO unrdf.checkpoint (log, origin, size, root, epoch, published_at, signatures, replicated,"
-	" stores) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-	9,
-	{INT4OID, TEXTOID, INT8OID, BYTEAOID, INT4OID, TIMESTAMPTZOID, TEXTOID, BOOLOID, TEXTOID}};
+	" stores, position) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+	10,
+	{INT4OID, TEXTOID, INT8OID, BYTEAOID, INT4OID, TIMESTAMPTZOID, TEXTOID, BOOLOID, TEXTOID,
+	 PG_LSNOID}};
 static UnrdfPlan insert_key = {"INSERT INTO unrdf.log_key (origin, key, epoch, first_used_at)"
 							   " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
 							   4,
@@ -89,6 +91,7 @@ typedef enum Step
 typedef struct Candidate
 {
 	UnrdfOffer offer;
+	XLogRecPtr lsn; /* the tree is in the WAL before it */
 	int nkeys;
 	char *keys[UNRDF_MOST_SIGNERS]; /* those that have signed it */
 } Candidate;
@@ -251,6 +254,7 @@ sign_chosen(const char *origin, Candidate *c)
 	if (n < 0)
 		return reason;
 	c->offer.epoch = next.epoch;
+	c->lsn = next.lsn;
 	c->offer.published = (UnrdfPublished){
 		.checkpoint = {.origin = origin, .origin_len = strlen(origin), .size = next.size},
 		.published_at = UnrdfNow(),
@@ -400,15 +404,16 @@ static void
 write_checkpoint(const Candidate *c)
 {
 	const UnrdfPublished *p = &c->offer.published;
-	Datum values[9] = {Int32GetDatum(UNRDF_RECEIPTS_LOG),
-					   CStringGetTextDatum(p->checkpoint.origin),
-					   Int64GetDatum((int64) p->checkpoint.size),
-					   UnrdfBytesDatum(p->checkpoint.root, UNRDF_HASH_LEN),
-					   Int32GetDatum(c->offer.epoch),
-					   TimestampTzGetDatum(p->published_at),
-					   CStringGetTextDatum(p->signatures),
-					   BoolGetDatum(p->replicated),
-					   CStringGetTextDatum(p->stores)};
+	Datum values[10] = {Int32GetDatum(UNRDF_RECEIPTS_LOG),
+						CStringGetTextDatum(p->checkpoint.origin),
+						Int64GetDatum((int64) p->checkpoint.size),
+						UnrdfBytesDatum(p->checkpoint.root, UNRDF_HASH_LEN),
+						Int32GetDatum(c->offer.epoch),
+						TimestampTzGetDatum(p->published_at),
+						CStringGetTextDatum(p->signatures),
+						BoolGetDatum(p->replicated),
+						CStringGetTextDatum(p->stores),
+						LSNGetDatum(c->lsn)};
 
 	SPI_connect();
 	UnrdfExecute(&insert_checkpoint, values, NULL, false);

@@ -28,6 +28,7 @@
 #include "base/shmem.h"
 #include "ledger/batch.h"
 #include "ledger/epoch.h"
+#include "ledger/failover.h"
 #include "ledger/record.h"
 
 /* an index entry has to fit */
@@ -138,6 +139,10 @@ check_reserved(text *subject, text *operation)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("subjects that begin with \"" UNRDF_AUDIT_SUBJECT_PREFIX
 							   "\" are kept for rows of audited tables")));
+	if (has_prefix(subject, UNRDF_FAILOVER_SUBJECT_PREFIX))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("subjects that begin with \"" UNRDF_FAILOVER_SUBJECT_PREFIX
+							   "\" are kept for failovers")));
 	if (has_prefix(subject, RECEIPT_SUBJECT_PREFIX) ||
 		(operation && VARSIZE_ANY_EXHDR(operation) == strlen(ERASE) &&
 		 memcmp(VARDATA_ANY(operation), ERASE, strlen(ERASE)) == 0))

@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "base/etcd.h"
+#include "base/guc.h"
 #include "ledger/store.h"
 
 #define KEY "/unrdf/checkpoint/%s"
@@ -12,7 +13,8 @@ static const char *
 etcd_read(const char *endpoints, const char *origin, UnrdfStored *stored)
 {
 	UnrdfEtcdValue v;
-	const char *reason = UnrdfEtcdGet(endpoints, psprintf(KEY, origin), &v);
+	UnrdfEtcd etcd = {.endpoints = endpoints, .timeout = unrdf_store_timeout};
+	const char *reason = UnrdfEtcdGet(&etcd, psprintf(KEY, origin), &v);
 
 	stored->value = v.value;
 	stored->revision = v.revision;
@@ -23,7 +25,9 @@ static const char *
 etcd_swap(const char *endpoints, const char *origin, const UnrdfStored *old, const char *value,
 		  bool *swapped)
 {
-	return UnrdfEtcdSwap(endpoints, psprintf(KEY, origin), old->revision, value, swapped);
+	UnrdfEtcd etcd = {.endpoints = endpoints, .timeout = unrdf_store_timeout};
+
+	return UnrdfEtcdSwap(&etcd, psprintf(KEY, origin), old->revision, value, swapped);
 }
 
 const UnrdfSwapStore UnrdfEtcdStore = {etcd_read, etcd_swap};

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "base/guc.h"
 #include "base/http.h"
 #include "base/xact.h"
 #include "ledger/log.h"
@@ -39,7 +40,7 @@ ask(const char *url, const UnrdfOffer *offer, uint64 old, UnrdfHttpAnswer *answe
 	UnrdfXactCommit();
 	MemoryContextSwitchTo(context);
 	return UnrdfHttpPost(psprintf("%s/add-checkpoint", url), "text/plain", request.data,
-						 request.len, answer);
+						 request.len, unrdf_store_timeout, answer);
 }
 
 /* Keeps the cosignatures of an answer, where there is one that verifies and none that does not. */

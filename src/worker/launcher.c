@@ -27,6 +27,7 @@
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "base/xact.h"
+#include "cluster/cluster.h"
 #include "worker/slot.h"
 #include "worker/worker.h"
 
@@ -129,6 +130,7 @@ entry_of(Oid dboid, bool make)
 		entry->dboid = dboid;
 		entry->absent = false;
 		pg_atomic_write_u32(&entry->epoch, 0);
+		pg_atomic_write_u64(&entry->first_write, 0);
 		pg_atomic_write_u64(&entry->integrated, 0);
 		pg_atomic_write_u64(&entry->dispatched, 0);
 		UnrdfPublishingForget(entry);
@@ -250,6 +252,7 @@ UnrdfLauncherMain(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	UnrdfWorkerSetup();
+	UnrdfClusterPromoted();
 	before_shmem_exit(at_exit, 0);
 	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
 	UnrdfShmem->launcher = MyLatch;
@@ -277,15 +280,7 @@ UnrdfLauncherMain(Datum arg)
 void
 UnrdfLauncherInit(void)
 {
-	BackgroundWorker worker;
-
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = 1;
-	strlcpy(worker.bgw_library_name, "unrdf", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "UnrdfLauncherMain", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "unrdf launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "unrdf launcher", BGW_MAXLEN);
-	RegisterBackgroundWorker(&worker);
+	UnrdfRegisterWorker("unrdf launcher", "UnrdfLauncherMain",
+						BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+						BgWorkerStart_RecoveryFinished);
 }

@@ -19,6 +19,29 @@
 
 #define STATS_DELAY 500 /* ms */
 
+static void
+describe(BackgroundWorker *worker, const char *kind, const char *function, int flags)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = flags;
+	strlcpy(worker->bgw_library_name, "unrdf", sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function, sizeof(worker->bgw_function_name));
+	strlcpy(worker->bgw_name, kind, BGW_MAXLEN);
+	strlcpy(worker->bgw_type, kind, BGW_MAXLEN);
+}
+
+/* UnrdfRegisterWorker registers a worker that the postmaster starts, and starts again a second after it died. From _PG_init only. */
+void
+UnrdfRegisterWorker(const char *kind, const char *function, int flags, BgWorkerStartTime start)
+{
+	BackgroundWorker worker;
+
+	describe(&worker, kind, function, flags);
+	worker.bgw_start_time = start;
+	worker.bgw_restart_time = 1;
+	RegisterBackgroundWorker(&worker);
+}
+
 /*
  * UnrdfStartWorker registers a dynamic worker that is not restarted by the postmaster; the caller's latch is set when its
  * state changes. False when there is no free background worker slot. *handle is palloc'd in the current memory context.
@@ -28,14 +51,9 @@ UnrdfStartWorker(const char *kind, const char *function, Datum arg, BackgroundWo
 {
 	BackgroundWorker worker;
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	describe(&worker, kind, function, BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION);
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "unrdf", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, kind, BGW_MAXLEN);
-	strlcpy(worker.bgw_type, kind, BGW_MAXLEN);
 	worker.bgw_main_arg = arg;
 	worker.bgw_notify_pid = MyProcPid;
 	return RegisterDynamicBackgroundWorker(&worker, handle);

@@ -14,11 +14,15 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/shmem.h"
+#include "base/xact.h"
+#include "cluster/cluster.h"
 #include "ledger/checkpoint.h"
+#include "ledger/failover.h"
 #include "worker/restore.h"
 #include "worker/worker.h"
 
-#define RETRY_MILLIS 20 /* while standbys have not flushed what is to be published */
+#define RETRY_MILLIS 20   /* while standbys have not flushed what is to be published */
+#define RECORD_MILLIS 200 /* while a failover is not recorded */
 
 /* Whether a dump is being loaded. After one everything that this process knows may be of another log: it begins anew. */
 static bool
@@ -51,6 +55,20 @@ publish(UnrdfDatabase *db, int64 due)
 			   INT64CONST(1000);
 }
 
+/* Records the promotion that this start of the server may have been. Returns whether that is done with. */
+static bool
+record_failover(void)
+{
+	UnrdfFailoverTimes times;
+	bool restoring;
+
+	UnrdfXactBegin("looking for a restore");
+	restoring = restore_runs();
+	UnrdfXactCommit();
+	UnrdfClusterTimes(&times);
+	return !restoring && UnrdfFailoverRecord(&times);
+}
+
 /* Whether the stores were set anew since the last look; the first is none. */
 static bool
 stores_changed(void)
@@ -73,6 +91,7 @@ UnrdfPublisherMain(Datum arg)
 	MemoryContext context;
 	UnrdfDatabase *db;
 	int64 due = 0;
+	bool recorded = false;
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -89,8 +108,10 @@ UnrdfPublisherMain(Datum arg)
 		if (stores_changed())
 			due = 0;
 		due = publish(db, due);
+		recorded = recorded || record_failover();
 		MemoryContextReset(context);
-		UnrdfWorkerWait(UnrdfMillisUntilTick(due, unrdf_checkpoint_interval),
-						unrdf_wait_event("UnrdfPublisherIdle"));
+		UnrdfWorkerWait(
+			UnrdfMillisUntilTick(due, recorded ? unrdf_checkpoint_interval : RECORD_MILLIS),
+			unrdf_wait_event("UnrdfPublisherIdle"));
 	}
 }

@@ -12,8 +12,12 @@ extern PGDLLEXPORT void UnrdfDispatcherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfIntegratorMain(Datum arg);
 extern PGDLLEXPORT void UnrdfPublisherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfExecutorMain(Datum arg);
+extern PGDLLEXPORT void UnrdfSentinelMain(Datum arg);
 
 extern void UnrdfLauncherInit(void);
+extern void UnrdfSentinelInit(void);
+extern void UnrdfRegisterWorker(const char *kind, const char *function, int flags,
+								BgWorkerStartTime start);
 extern bool UnrdfStartWorker(const char *kind, const char *function, Datum arg,
 							 BackgroundWorkerHandle **handle);
 extern void UnrdfWorkerSetup(void);

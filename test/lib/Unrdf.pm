@@ -81,6 +81,7 @@ sub reading_calls
 		canonical_json => q(unrdf.canonical_json('{"b": 1.0, "a": []}')),
 		canonical_receipt => 'unrdf.canonical_receipt(:ended)',
 		checkpoint => 'unrdf.checkpoint()',
+		cluster_keys => '(SELECT count(*) FROM unrdf.cluster_keys())',
 		consistency_proof => 'unrdf.consistency_proof(1, 1)',
 		export_receipt => 'unrdf.export_receipt(:ended)',
 		inclusion_proof => 'unrdf.inclusion_proof(:ended)',

@@ -109,7 +109,7 @@ SELECT :leaves = size AS all_of_it, :findings AS findings FROM unrdf.log_size();
 DELETE FROM unrdf.verified WHERE run = :run;
 -- checkpoints of many sizes, one of them forged
 BEGIN;
-INSERT INTO unrdf.checkpoint SELECT 1, 'vol', p.tree_size, p.root, e.epoch, now(), '', false, ''
+INSERT INTO unrdf.checkpoint SELECT 1, 'vol', p.tree_size, p.root, e.epoch, now(), '', false, '', '0/0'
 	FROM (SELECT epoch FROM unrdf.epoch LIMIT 1) AS e, generate_series(1, 100000, 77) AS s, unrdf.consistency_proof(1, s, s) AS p;
 SELECT * FROM unrdf.verify_all();
 SELECT * FROM unrdf.verify_range(30000, 30100);

@@ -95,7 +95,7 @@ sub with_ids
 # What a standby answers and refuses
 is($standby->safe_psql('postgres', q(
 		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%' AND prokind <> 'p')),
-	join(' ', sort keys %changing, keys %reading, 'audit_statement', 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
+	join(' ', sort keys %changing, keys %reading, 'audit_statement', 'cluster_state', 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
 for my $name (sort keys %changing)
 {
 	my $command = { grant_access => 'GRANT', new_origin => 'unrdf.draw_origin()' }->{$name} // "unrdf.$name()";

@@ -16,6 +16,7 @@ my %needing = (
 	add_witness_key => 'unrdf.add_witness_key()',
 	audit_table => "unrdf.audit_table('audited')",
 	cancel => 'unrdf.cancel(:pending)',
+	cluster_state => 'unrdf.cluster_state()',
 	draw_origin => 'unrdf.draw_origin()',
 	enqueue => "unrdf.enqueue('effect')",
 	enqueue_many => "unrdf.enqueue_many('effect', ARRAY['{}']::jsonb[])",

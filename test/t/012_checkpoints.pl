@@ -232,7 +232,7 @@ like(evidence($first), qr/^bad\|checkpoint of size \d+ is not signed by the log'
 publish('one more');
 is($node->safe_psql('postgres', "SELECT verdict, evidence FROM unrdf.verify($first)"), 'ok|published', 'the next checkpoint is as good');
 $node->safe_psql('postgres', 'UPDATE unrdf.checkpoint AS c SET signatures = k.signatures FROM kept AS k WHERE c.size = k.size');
-$node->safe_psql('postgres', "INSERT INTO unrdf.checkpoint SELECT log, origin, size + 1000000, root, epoch, now(), signatures, replicated, stores FROM kept");
+$node->safe_psql('postgres', "INSERT INTO unrdf.checkpoint SELECT log, origin, size + 1000000, root, epoch, now(), signatures, replicated, stores, position FROM kept");
 refused(qr/log has \d+ leaves, its last checkpoint \d+/, 'a log that became shorter');
 sql_fails($node, 'postgres', "SELECT unrdf.export_receipt($first);", 'XX001', qr/log does not have the tree of its checkpoint/, 'nothing is exported from it');
 $node->safe_psql('postgres', 'DELETE FROM unrdf.checkpoint WHERE size > 1000000');
