@@ -39,8 +39,7 @@ static struct
 {
 	TimestampTz receipt; /* the WAL receiver's own note of the last message */
 	int64 heard;         /* ticks; 0: nothing yet */
-	TimestampTz heard_at;
-	bool noticed;
+	UnrdfFailoverTimes times;
 	int64 asked;
 	UnrdfLeader leader; /* as last read during this silence */
 	int64 led_since;    /* ticks at which it was first read to be that one */
@@ -48,38 +47,36 @@ static struct
 	bool released;
 } seen;
 
-/* Whether the WAL receiver has got a message since the last look. */
+/* Whether the WAL receiver has got a message since the last look. One that is yet to connect says that it has, when it begins. */
 static bool
 hear(void)
 {
 	TimestampTz receipt;
-	bool streaming;
+	bool connected;
 
 	SpinLockAcquire(&WalRcv->mutex);
 	receipt = WalRcv->lastMsgReceiptTime;
-	streaming = WalRcv->walRcvState == WALRCV_STREAMING;
+	connected = WalRcv->walRcvState == WALRCV_STREAMING && WalRcv->ready_to_display;
 	SpinLockRelease(&WalRcv->mutex);
-	if (!streaming || receipt == seen.receipt)
+	if (!connected || receipt == seen.receipt)
 		return false;
 	seen.receipt = receipt;
 	return true;
 }
 
 static void
-share(TimestampTz heard, TimestampTz noticed, TimestampTz elected)
+share(void)
 {
 	LWLockAcquire(UnrdfShmem->lock, LW_EXCLUSIVE);
-	UnrdfCluster->times.heard = heard;
-	UnrdfCluster->times.noticed = noticed;
-	UnrdfCluster->times.elected = elected;
+	UnrdfCluster->times = seen.times;
 	LWLockRelease(UnrdfShmem->lock);
 }
 
 /* Keeps what was noticed in a file. */
 static void
-write_file(TimestampTz noticed)
+write_file(void)
 {
-	char *text = psprintf(FILE_FORMAT, seen.heard_at, noticed, unrdf_node_name);
+	char *text = psprintf(FILE_FORMAT, seen.times.heard, seen.times.noticed, unrdf_node_name);
 	const char *reason = UnrdfFileReplace(FILE_NAME, text, strlen(text), 0600);
 
 	if (reason)
@@ -90,32 +87,29 @@ write_file(TimestampTz noticed)
 static void
 notice(int64 silence)
 {
-	TimestampTz now = UnrdfNow();
-
-	seen.noticed = true;
-	share(seen.heard_at, now, 0);
+	seen.times.noticed = UnrdfNow();
+	share();
 	ereport(LOG,
 			(errmsg("sentinel: no sign of the primary for " INT64_FORMAT " ms", silence / 1000)));
-	write_file(now);
+	write_file();
 }
 
 /* A sign of the primary ends all that was noted of its silence. */
 static void
 heard(int64 now)
 {
-	if (seen.noticed)
+	if (seen.times.noticed)
 	{
 		ereport(LOG, (errmsg("sentinel: the primary was heard again after " INT64_FORMAT " ms",
 							 (now - seen.heard) / 1000)));
 		(void) unlink(FILE_NAME);
 	}
 	seen.heard = now;
-	seen.heard_at = UnrdfNow();
-	seen.noticed = false;
+	seen.times = (UnrdfFailoverTimes){.heard = UnrdfNow()};
 	seen.released = false;
 	seen.led = false;
 	seen.leader.revision = 0;
-	share(seen.heard_at, 0, 0);
+	share();
 }
 
 /* Takes the lease from a leader that most members do not hear. */
@@ -140,10 +134,12 @@ release(const UnrdfEtcd *etcd)
 static void
 ask(int64 now)
 {
-	UnrdfEtcd etcd = {.endpoints = unrdf_cluster_dcs,
-					  .timeout = ENDPOINT_MILLIS,
-					  .until = now + 2 * ENDPOINT_MILLIS * 1000};
+	UnrdfEtcd etcd = {.endpoints = unrdf_cluster_dcs, .timeout = ENDPOINT_MILLIS};
 	UnrdfLeader leader;
+
+	/* not beyond the moment at which the silence is to be noticed */
+	etcd.until = seen.times.noticed ? now + 2 * ENDPOINT_MILLIS * 1000
+									: seen.heard + unrdf_sentinel_silence * INT64CONST(1000);
 
 	if (UnrdfLeaderRead(&etcd, false, &leader) != NULL || *leader.holder == '\0')
 		return;
@@ -153,9 +149,12 @@ ask(int64 now)
 		seen.led_since = now;
 		seen.leader = leader;
 		if (UnrdfLeaderIsMe(&leader))
-			share(seen.heard_at, UnrdfCluster->times.noticed, UnrdfNow());
+		{
+			seen.times.elected = UnrdfNow();
+			share();
+		}
 	}
-	if (unrdf_sentinel_release && seen.led && seen.noticed && !seen.released &&
+	if (unrdf_sentinel_release && seen.led && seen.times.noticed && !seen.released &&
 		now - seen.led_since >= unrdf_sentinel_silence * INT64CONST(1000))
 		release(&etcd);
 }
@@ -174,7 +173,7 @@ UnrdfSentinelStep(void)
 	if (seen.heard == 0)
 		return;
 	silence = now - seen.heard;
-	if (!seen.noticed && silence >= unrdf_sentinel_silence * INT64CONST(1000))
+	if (seen.times.noticed == 0 && silence >= unrdf_sentinel_silence * INT64CONST(1000))
 		notice(silence);
 	if (silence >= ASK_AFTER_MICROS && now - seen.asked >= ASK_EVERY_MICROS)
 	{
