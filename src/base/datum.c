@@ -19,6 +19,19 @@ UnrdfBytesDatum(const void *bytes, Size len)
 	return PointerGetDatum(b);
 }
 
+/* UnrdfCanonRoom makes room for len bytes at the end of a text, and counts them in: whoever calls writes all of them. */
+UnrdfCanon
+UnrdfCanonRoom(StringInfo out, size_t len)
+{
+	UnrdfCanon room = {NULL, len, 0};
+
+	enlargeStringInfo(out, (int) len);
+	room.buf = out->data + out->len;
+	out->len += (int) len;
+	out->data[out->len] = '\0';
+	return room;
+}
+
 /* UnrdfRecordDatum makes the row that a function with OUT parameters returns. */
 Datum
 UnrdfRecordDatum(FunctionCallInfo fcinfo, Datum *values, bool *nulls)

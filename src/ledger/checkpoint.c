@@ -7,6 +7,7 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
+#include "base/datum.h"
 #include "base/plan.h"
 #include "crypto/base64.h"
 #include "ledger/checkpoint.h"
@@ -120,18 +121,14 @@ append_proof(const UnrdfInclusion *inclusion, const char *canonical, int len,
 							.n = inclusion->n,
 							.checkpoint = checkpoint,
 							.checkpoint_len = checkpoint_len};
-	UnrdfCanon c = {NULL, 0, 0};
+	UnrdfCanon length = {NULL, 0, 0};
+	UnrdfCanon room;
 
 	unrdf_base64_encode(canonical, len, extra);
 	memcpy(proof.hashes, inclusion->hashes, inclusion->n * UNRDF_HASH_LEN);
-	unrdf_tlog_proof_format(&proof, &c);
-	enlargeStringInfo(out, c.len);
-	c.buf = out->data + out->len;
-	c.cap = c.len;
-	c.len = 0;
-	unrdf_tlog_proof_format(&proof, &c);
-	out->len += c.len;
-	out->data[out->len] = '\0';
+	unrdf_tlog_proof_format(&proof, &length);
+	room = UnrdfCanonRoom(out, length.len);
+	unrdf_tlog_proof_format(&proof, &room);
 	pfree(extra);
 }
 

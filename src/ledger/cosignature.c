@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/datum.h"
 #include "base/plan.h"
 #include "crypto/note.h"
 #include "ledger/checkpoint.h"
@@ -56,7 +57,8 @@ UnrdfWitnessRequestAppend(uint64 old, const UnrdfPublished *p, StringInfo out)
 {
 	UnrdfWitnessRequest r = {.old_size = old};
 	StringInfoData note;
-	UnrdfCanon c = {NULL, 0, 0};
+	UnrdfCanon length = {NULL, 0, 0};
+	UnrdfCanon room;
 
 	if (old > 0)
 	{
@@ -71,13 +73,9 @@ UnrdfWitnessRequestAppend(uint64 old, const UnrdfPublished *p, StringInfo out)
 	UnrdfCheckpointText(p, &note);
 	r.checkpoint = note.data;
 	r.checkpoint_len = note.len;
-	unrdf_witness_request_format(&r, &c);
-	enlargeStringInfo(out, c.len);
-	c.buf = out->data + out->len;
-	c.cap = c.len;
-	c.len = 0;
-	unrdf_witness_request_format(&r, &c);
-	out->len += c.len;
+	unrdf_witness_request_format(&r, &length);
+	room = UnrdfCanonRoom(out, length.len);
+	unrdf_witness_request_format(&r, &room);
 }
 
 /*
