@@ -15,8 +15,8 @@
  *   Patroni is paused                      none: an administrator has said that the key is not to be gone by
  *
  * Past the deadline the postmaster is told to stop at once (SIGQUIT, and SIGCONT, since it may have been stopped). That takes a
- * moment, and this process may be the one that hangs: so every session, before it commits what has a transaction id, looks
- * at the deadline itself, and ends instead. A server that was frozen and goes on, all processes at the same time, commits
+ * moment, and this process may be the one that hangs: so every session, before it commits or prepares what has a transaction id,
+ * or commits what was prepared, looks at the deadline itself, and ends instead. A server that was frozen and goes on, all processes at the same time, commits
  * nothing by that. Between this look and the commit record a session can be frozen too; what stands behind it is that the commit
  * is acknowledged only by a synchronous standby, which the new primary is or follows. That the checks are in the sessions is why
  * this is a worker and not a process apart: no such process could stop them in time after a freeze.
@@ -32,6 +32,7 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "replication/message.h"
+#include "tcop/utility.h"
 
 #include "base/clock.h"
 #include "base/compat.h"
@@ -56,17 +57,15 @@ static struct
 	int64 next_beat;
 } fence;
 
+static ProcessUtility_hook_type prev_utility = NULL;
+
 /* Ends a session that would commit past the deadline. */
 static void
-refuse_late_commit(XactEvent event, void *arg)
+refuse_past_deadline(void)
 {
-	int64 deadline;
+	int64 deadline = (int64) pg_atomic_read_u64(&UnrdfCluster->deadline);
 
-	if ((event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE) || !IsUnderPostmaster ||
-		!TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		return;
-	deadline = (int64) pg_atomic_read_u64(&UnrdfCluster->deadline);
-	if (deadline == 0 || UnrdfTicks() < deadline)
+	if (deadline == 0 || UnrdfTicks() < deadline || !IsUnderPostmaster)
 		return;
 	ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN),
 					errmsg("terminating connection because this server's leader lease has run out"),
@@ -74,12 +73,36 @@ refuse_late_commit(XactEvent event, void *arg)
 					errhint("Connect to the cluster's primary and try again.")));
 }
 
+static void
+at_xact_event(XactEvent event, void *arg)
+{
+	if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) &&
+		TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		refuse_past_deadline();
+}
+
+/* COMMIT PREPARED commits another transaction than the session's own, which is asked nothing. */
+static void
+utility(PlannedStmt *stmt, const char *sql, bool read_only, ProcessUtilityContext context,
+		ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest,
+		QueryCompletion *completion)
+{
+	if (IsA(stmt->utilityStmt, TransactionStmt) &&
+		((TransactionStmt *) stmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED)
+		refuse_past_deadline();
+	(prev_utility ? prev_utility : standard_ProcessUtility)(stmt, sql, read_only, context, params,
+															environment, dest, completion);
+}
+
 /* UnrdfFenceInit has every commit look at the deadline; called once, from _PG_init. */
 void
 UnrdfFenceInit(void)
 {
-	if (unrdf_fence)
-		RegisterXactCallback(refuse_late_commit, NULL);
+	if (!unrdf_fence)
+		return;
+	RegisterXactCallback(at_xact_event, NULL);
+	prev_utility = ProcessUtility_hook;
+	ProcessUtility_hook = utility;
 }
 
 static void

@@ -170,7 +170,8 @@ sub refused
 
 # The sentinel hangs: sessions commit nothing past the deadline, and read until the server stops
 $since = starts_with_lease(5);
-my @sessions = (session('BEGIN; INSERT INTO t VALUES (100);'), session('BEGIN; INSERT INTO t VALUES (101);'), session('BEGIN;'));
+my @sessions = (session('BEGIN; INSERT INTO t VALUES (100);'), session('BEGIN; INSERT INTO t VALUES (101);'), session('BEGIN;'),
+	session("BEGIN; INSERT INTO t VALUES (102); PREPARE TRANSACTION 'early';"));
 ($pid) = $node->safe_psql('postgres', 'SELECT sentinel FROM unrdf.cluster_state()');
 kill('STOP', $pid) == 1 or die "could not stop the sentinel: $!";
 wait_for($node, 'postgres', 'SELECT milliseconds_left < 0 FROM unrdf.cluster_state()');
@@ -179,6 +180,8 @@ finish_session($sessions[0], 'COMMIT;');
 refused($sessions[0], 'a commit');
 finish_session($sessions[1], "PREPARE TRANSACTION 'p';");
 refused($sessions[1], 'a prepared transaction');
+finish_session($sessions[3], "COMMIT PREPARED 'early';");
+refused($sessions[3], 'what was prepared before');
 finish_session($sessions[2], 'SELECT count(*) FROM t; COMMIT;');
 is($sessions[2]{out}, "ready\n2\nalive\n", 'a transaction that has only read may end, and sees nothing of them');
 kill('CONT', $pid);
@@ -206,7 +209,8 @@ stops($since, 'Nobody answered that it was renewed', 'after a freeze');
 # What was refused is not there, under a lease again
 $since = starts_with_lease(600);
 is($node->safe_psql('postgres', 'SELECT i FROM t ORDER BY i'), "1\n2", 'nothing that was refused is there');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), 0, 'nor prepared');
+is($node->safe_psql('postgres', 'SELECT gid FROM pg_prepared_xacts'), 'early', 'nor prepared; what was prepared before is still');
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'early'");
 wait_for_workers($node, 'postgres');
 drain($node, 'postgres');
 assert_ledger($node, 'postgres', 'after all that');
