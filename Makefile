@@ -3,6 +3,7 @@
 #   make            build              make demo     the main job on this machine's package history
 #   make install    install            make test     every test suite
 #   make bench      measure            make soak     the long tests
+#   make ha         trials of faults      make ha-quiet a watch for false failovers
 #   make fuzz       the parsers, longer   make dist     a release archive
 #   make check-style
 
@@ -35,7 +36,7 @@ endif
 export PG_CONFIG
 
 .DEFAULT_GOAL := all
-.PHONY: demo test bench soak fuzz check-style dist
+.PHONY: demo test bench soak fuzz ha ha-quiet check-style dist
 
 # These come before PGXS is needed: test/setup installs it, and the scripts then run make anew.
 demo:
@@ -48,6 +49,11 @@ soak:
 	@test/setup && test/run soak
 fuzz:
 	@test/setup tests && FUZZ_SECONDS=$${FUZZ_SECONDS:-600} test/run fuzz
+# N trials (10) of SEED (a random one), or its TRIAL; of one KIND, in J clusters side by side.
+ha:
+	@test/setup cluster && test/ha/run trials $(foreach option,N SEED TRIAL KIND J,$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
+ha-quiet:
+	@test/setup cluster && test/ha/run quiet $(if $(MINUTES),--minutes '$(MINUTES)')
 check-style:
 	@test/setup && test/run style
 dist:

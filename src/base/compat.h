@@ -96,10 +96,9 @@
 
 /* 17: a logical message can be flushed as it is written */
 #if PG_VERSION_NUM >= 170000
-#define unrdf_log_message(prefix, text, len) \
-	LogLogicalMessage((prefix), (text), (len), false, false)
+#define unrdf_log_message(transactional) LogLogicalMessage("unrdf", "", 0, (transactional), false)
 #else
-#define unrdf_log_message(prefix, text, len) LogLogicalMessage((prefix), (text), (len), false)
+#define unrdf_log_message(transactional) LogLogicalMessage("unrdf", "", 0, (transactional))
 #endif
 
 #endif /* UNRDF_COMPAT_H */

@@ -5,11 +5,13 @@
 
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
+#include "replication/message.h"
 #include "replication/syncrep.h"
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
 #include "storage/lwlock.h"
 
+#include "base/compat.h"
 #include "base/replicated.h"
 
 /*
@@ -54,4 +56,16 @@ UnrdfReplicated(XLogRecPtr lsn)
 	reached = WalSndCtl->lsn[SYNC_REP_WAIT_FLUSH] >= lsn;
 	LWLockRelease(SyncRepLock);
 	return reached;
+}
+
+/*
+ * UnrdfCommitWaits has the current transaction's commit wait for synchronous standbys although it writes nothing. For who
+ * answers with what another transaction wrote: that may be visible and on this node only, after a wait that was cancelled or a
+ * crash, and a failover would take back what was answered.
+ */
+void
+UnrdfCommitWaits(void)
+{
+	if (UnrdfHasSynchronousStandbys())
+		(void) unrdf_log_message(true);
 }

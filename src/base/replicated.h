@@ -9,4 +9,6 @@ extern XLogRecPtr UnrdfWalEnd(void);
 extern bool UnrdfHasSynchronousStandbys(void);
 extern bool UnrdfReplicated(XLogRecPtr lsn);
 
+extern void UnrdfCommitWaits(void);
+
 #endif /* UNRDF_REPLICATED_H */

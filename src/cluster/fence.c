@@ -236,7 +236,7 @@ beat(void)
 		return;
 	fence.next_beat = now + BEAT_MICROS;
 	if (GetXLogInsertRecPtr() == fence.beat)
-		XLogFlush(unrdf_log_message("unrdf", "", 0));
+		XLogFlush(unrdf_log_message(false));
 	fence.beat = GetXLogInsertRecPtr();
 }
 

@@ -18,6 +18,7 @@
 #include "base/jsonb_canonical.h"
 #include "base/lock.h"
 #include "base/plan.h"
+#include "base/replicated.h"
 #include "queue/job.h"
 
 static UnrdfPlan newest_of_key = {
@@ -78,7 +79,10 @@ write_or_find(UnrdfJobWriter *w, UnrdfJob *job, int64 window_ms)
 	if (job->key == NULL)
 		return UnrdfJobWrite(w, job);
 	id = holder_of_key(job, window_ms);
-	return id != 0 ? id : UnrdfJobWrite(w, job);
+	if (id == 0)
+		return UnrdfJobWrite(w, job);
+	UnrdfCommitWaits();
+	return id;
 }
 
 /* UnrdfEnqueueOne enqueues a job, or returns the one that holds its key. The request has been checked. */
