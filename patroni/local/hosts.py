@@ -120,6 +120,11 @@ class Loopback:
     set_link = filter = delay = _impossible
 
 
+def inside(namespace):
+    """What goes before a command that is to run in a namespace. Not "ip netns exec", which wants / to be a mount point: in a chroot it is none."""
+    return ['nsenter', '--net=/run/netns/' + namespace]
+
+
 class Namespaces:
     """Hosts that are network namespaces named unrdf-ID-HOST, on a bridge in unrdf-ID-switch."""
     tools = {'ip': 'iproute2', 'nft': 'nftables'}
@@ -139,13 +144,13 @@ class Namespaces:
     def up(self):
         switch = self.switch
         run(['ip', 'netns', 'add', switch])
-        run(['ip', '-n', switch, '-batch', '-'], 'link set lo up\nlink add bridge type bridge\nlink set bridge up\n')
+        run(inside(switch) + ['ip', '-batch', '-'], 'link set lo up\nlink add bridge type bridge\nlink set bridge up\n')
         for host in HOSTS:
             name = self._name(host)
             run(['ip', 'netns', 'add', name])
-            run(['ip', '-n', switch, '-batch', '-'],
+            run(inside(switch) + ['ip', '-batch', '-'],
                 'link add {0} type veth peer name eth0 netns {1}\nlink set {0} master bridge\nlink set {0} up\n'.format(self.port(host), name))
-            run(['ip', '-n', name, '-batch', '-'],
+            run(inside(name) + ['ip', '-batch', '-'],
                 'link set lo up\naddr add %s/24 dev eth0\nlink set eth0 up\n' % self.address(host))
 
     def down(self):
@@ -170,14 +175,14 @@ class Namespaces:
         return 'port-%s' % host
 
     def inside(self, host):
-        return ['ip', 'netns', 'exec', self._name(host)]
+        return inside(self._name(host))
 
     def connect(self, host, address, timeout):
         """A TCP connection from a host."""
         return within(self._name(host), lambda: socket.create_connection(address, timeout))
 
     def set_link(self, host, state):
-        run(['ip', '-n', self.switch, 'link', 'set', self.port(host), state])
+        run(inside(self.switch) + ['ip', 'link', 'set', self.port(host), state])
 
     def filter(self, host, incoming=(), outgoing=()):
         """Has a host drop packets from and to the others that match: lines in nft's language, all in effect at once."""
@@ -193,23 +198,23 @@ class Namespaces:
         for each in HOSTS:
             within(self._name(each), lambda: send_as_a_card_would('eth0'))
         port, inner, outer = self.port(host), 'in-%s' % host, 'out-%s' % host
-        run(['ip', '-n', self.switch, '-batch', '-'],
+        run(inside(self.switch) + ['ip', '-batch', '-'],
             'link add {1} type veth peer name {2}\nlink set {0} promisc on\nlink set {1} promisc on\n'
             'link set {1} up\nlink set {2} up\n'.format(port, inner, outer))
-        relay = subprocess.Popen(['ip', 'netns', 'exec', self.switch, sys.executable, '-B', RELAY, port, inner, str(milliseconds)], cwd='/',
+        relay = subprocess.Popen(inside(self.switch) + [sys.executable, '-B', RELAY, port, inner, str(milliseconds)], cwd='/',
                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         with relay.stdout:
             if relay.stdout.readline() != b'ready\n':
                 raise ClusterError('the process that delays packets did not start')
-        run(['ip', '-n', self.switch, '-batch', '-'], 'link set {0} nomaster\nlink set {1} master bridge\n'.format(port, outer))
+        run(inside(self.switch) + ['ip', '-batch', '-'], 'link set {0} nomaster\nlink set {1} master bridge\n'.format(port, outer))
 
     def _stop_relays(self):
         """Only relays run in the switch's namespace."""
         process.kill_all(lambda: [int(pid) for pid in run(['ip', 'netns', 'pids', self.switch]).split()])
-        there = {line.split()[1].rstrip(':').split('@')[0] for line in run(['ip', '-n', self.switch, '-o', 'link']).splitlines()}
+        there = {line.split()[1].rstrip(':').split('@')[0] for line in run(inside(self.switch) + ['ip', '-o', 'link']).splitlines()}
         for host in HOSTS:
             if 'in-%s' % host in there:
-                run(['ip', '-n', self.switch, '-batch', '-'], 'link del in-{0}\nlink set {1} master bridge\n'.format(host, self.port(host)))
+                run(inside(self.switch) + ['ip', '-batch', '-'], 'link del in-{0}\nlink set {1} master bridge\n'.format(host, self.port(host)))
 
     def heal(self):
         self._stop_relays()
