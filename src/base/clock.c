@@ -30,13 +30,13 @@ UnrdfNow(void)
 	return UnrdfServerNow() + unrdf_clock_offset * USECS_PER_SEC;
 }
 
-/* UnrdfTicks returns microseconds of a clock that nobody sets: of use for differences only. */
+/* UnrdfTicks returns microseconds of a clock that nobody sets, and that goes on while the machine sleeps: of use for differences only. */
 int64
 UnrdfTicks(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(CLOCK_BOOTTIME, &t);
 	return t.tv_sec * USECS_PER_SEC + t.tv_nsec / 1000;
 }
 

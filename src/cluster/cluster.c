@@ -3,7 +3,7 @@
  *
  * One writer, the sentinel (worker/sentinel.c). The deadline is atomic, since every commit looks at it; the rest is under
  * UnrdfShmem->lock. A server that starts has a deadline already: a primary that cannot find out whether it may be one has
- * GRACE_MICROS for that.
+ * UNRDF_FENCE_GRACE for that.
  */
 #include "postgres.h"
 
@@ -12,8 +12,6 @@
 #include "base/shmem.h"
 #include "cluster/cluster.h"
 
-#define GRACE_MICROS INT64CONST(2000000)
-
 UnrdfClusterShared *UnrdfCluster = NULL;
 
 static void
@@ -21,7 +19,8 @@ init_shared(void *block)
 {
 	UnrdfClusterShared *shared = block;
 
-	pg_atomic_init_u64(&shared->deadline, unrdf_fence ? (uint64) (UnrdfTicks() + GRACE_MICROS) : 0);
+	pg_atomic_init_u64(&shared->deadline,
+					   unrdf_fence ? (uint64) (UnrdfTicks() + UNRDF_FENCE_GRACE) : 0);
 	shared->fence = unrdf_fence ? UNRDF_FENCE_WAITING : UNRDF_FENCE_OFF;
 }
 

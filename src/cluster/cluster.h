@@ -11,6 +11,8 @@
 #define UNRDF_FENCE_REASON_MAX 192
 #define UNRDF_FENCE_INTERVAL 200   /* ms between two looks at the lease */
 #define UNRDF_SENTINEL_INTERVAL 50 /* ms between two looks at the primary */
+#define UNRDF_FENCE_GRACE \
+	INT64CONST(2000000) /* us for a primary to find out whether it may be one */
 
 /* What the fence does on this server. */
 typedef enum UnrdfFenceState

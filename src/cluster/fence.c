@@ -22,7 +22,8 @@
  * this is a worker and not a process apart: no such process could stop them in time after a freeze.
  *
  * The process may die at any line: the deadline stays, and passes unless its successor, a second later, moves it. After a crash
- * of the server, shared memory begins with a short deadline (cluster.c).
+ * of the server, shared memory begins with a short deadline (cluster.c), and a standby always has one, so that neither a start nor a
+ * promotion is without. It is taken away only where somebody has answered: that Patroni is paused, or with a ttl that leaves no time.
  */
 #include "postgres.h"
 
@@ -41,7 +42,6 @@
 
 #define ENDPOINT_MILLIS 700
 #define CONFIG_MICROS INT64CONST(1000000) /* between two looks at Patroni's settings */
-#define GRACE_MICROS INT64CONST(2000000)  /* for a primary without a key while nobody has it */
 #define BEAT_MICROS INT64CONST(1000000)   /* between two signs of life of an idle primary */
 #define STOP_AGAIN_MICROS INT64CONST(1000000)
 
@@ -111,13 +111,16 @@ set_deadline(int64 tick)
 	pg_atomic_write_u64(&UnrdfCluster->deadline, (uint64) tick);
 }
 
-/* UnrdfFenceStandby notes that there is nothing to stop, and nothing commits, as long as this is a standby. */
+/*
+ * UnrdfFenceStandby notes that there is nothing to stop, as long as this is a standby. Nothing commits there; the deadline is for
+ * the case that it is promoted and this process does not come to look.
+ */
 void
 UnrdfFenceStandby(void)
 {
 	fence.armed = false;
 	fence.foreign = 0;
-	set_deadline(0);
+	set_deadline(unrdf_fence ? UnrdfTicks() + UNRDF_FENCE_GRACE : 0);
 	UnrdfFenceNote(unrdf_fence ? UNRDF_FENCE_STANDBY : UNRDF_FENCE_OFF, "");
 }
 
@@ -163,7 +166,7 @@ judge_lost(int64 asked, const UnrdfLeader *leader)
 	if (gone && !fence.armed)
 	{
 		/* a cluster that is just being made has no key yet */
-		set_deadline(asked + GRACE_MICROS);
+		set_deadline(asked + UNRDF_FENCE_GRACE);
 		UnrdfFenceNote(UNRDF_FENCE_WAITING, why);
 	}
 	else if (fence.armed || ++fence.foreign > 1)
@@ -195,7 +198,7 @@ look(void)
 	int64 deadline = (int64) pg_atomic_read_u64(&UnrdfCluster->deadline);
 	UnrdfEtcd etcd = {.endpoints = unrdf_cluster_dcs,
 					  .timeout = ENDPOINT_MILLIS,
-					  .until = deadline ? deadline : asked + GRACE_MICROS};
+					  .until = deadline ? deadline : asked + UNRDF_FENCE_GRACE};
 	UnrdfLeader leader;
 
 	if (UnrdfLeaderRead(&etcd, true, &leader) == NULL)
