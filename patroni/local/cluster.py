@@ -129,6 +129,10 @@ class Cluster:
                 'PYTHONDONTWRITEBYTECODE': '1', 'PYTHONUNBUFFERED': '1', 'PGPASSFILE': self._path('client', 'pgpass'),
                 'PATRONICTL_CONFIG_FILE': os.path.join(self.node_dir(host), 'patroni.yml'), process.TAG: self.node_dir(host)}
 
+    def clock(self, node):
+        """How many seconds a node's clock is off the machine's."""
+        return int(self._read('node%d/clock' % node) or 0) if self.settings['clock'] else 0
+
     def set_clock(self, node, seconds):
         """Sets a node's own clock, if it has one, off the machine's."""
         if self.settings['clock']:

@@ -196,11 +196,19 @@ def inject(cluster, kind, node, options):
     return hit[0]
 
 
+def set_clock_right(cluster, node):
+    """Patroni waits by the time of day: where that goes back, it stands still until it is again as late as it was."""
+    ahead = cluster.clock(node) > 0
+    cluster.set_clock(node, 0)
+    if ahead and cluster.pid('patroni', node) is not None:
+        kill(cluster, 'patroni', node)
+
+
 def heal(cluster):
     for node in (1, 2, 3):
         process.thaw_all(host(cluster, node))
         mounts.heal(cluster.node_dir(node))
-        cluster.set_clock(node, 0)
+        set_clock_right(cluster, node)
     cluster.hosts.heal()
     for what in ('etcd', 'patroni'):
         for node in (1, 2, 3):

@@ -47,6 +47,7 @@ KINDS = {kind.name: kind for kind in [
     Kind('latency-500', EITHER, fault='latency', ms=500),
     Kind('loss', EITHER),
     Kind('clock-step', EITHER, needs={'clock': True}),
+    Kind('clock-back', FAILOVER, fault='clock-step', needs={'clock': True}, seconds=-3600),
     Kind('disk-full', EITHER, needs={'disk': 1024}),
     Kind('double', EITHER),
 ]}
