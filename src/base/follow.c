@@ -103,16 +103,21 @@ take_target(UnrdfFollower *f)
 	f->last_id = PG_INT64_MIN;
 }
 
-/* UnrdfFollowAgain begins anew, with a first reading of rows whose xids are at or above `from`. */
+/*
+ * UnrdfFollowAgain begins anew, with a first reading of rows whose xids are at or above `from`, and of those that have not been
+ * returned yet: of transactions that were in progress, which may be older.
+ */
 void
 UnrdfFollowAgain(UnrdfFollower *f, uint64 from)
 {
+	uint64 floor = UnrdfFollowFloor(f);
+
 	if (f->seen.xip)
 		pfree(f->seen.xip);
 	if (f->target.xip)
 		pfree(f->target.xip);
 	UnrdfFollowInit(f, f->context);
-	f->from = from;
+	f->from = Min(from, floor);
 }
 
 /* S1 is used up: it becomes S0. */

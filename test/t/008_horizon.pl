@@ -158,6 +158,24 @@ drain($node, 'postgres');
 assert_ledger($node, 'postgres', 'jobs at the horizon');
 assert_effects($node, 'postgres', 'jobs at the horizon');
 
+# A transaction that began before jobs became due in a lane that was full, and commits before that lane is read again: what is older
+# than the first job that was not kept has to be read as well.
+my $late = $node->background_psql('postgres');
+$late->query_safe('BEGIN');
+$late->query_safe("SELECT unrdf.enqueue('effect', queue => 'held')");
+$node->safe_psql('postgres', "SELECT unrdf.pause_queue('held')");
+$node->safe_psql('postgres', many(15000, "run_at => now() + '1 s', queue => 'held'"));
+$node->safe_psql('postgres', "SELECT unrdf.enqueue('effect', run_at => now() + '1 s')");
+drain_queue('default');
+$late->query_safe('COMMIT');
+$late->quit;
+$node->safe_psql('postgres', "SELECT unrdf.enqueue('effect')");
+drain_queue('default');
+$node->safe_psql('postgres', "SELECT unrdf.resume_queue('held')");
+drain($node, 'postgres');
+assert_ledger($node, 'postgres', 'a late commit');
+assert_effects($node, 'postgres', 'a late commit');
+
 # The dead rows of all tables of a schema and of what they keep out of line, as vacuum finds them.
 sub dead_rows
 {
