@@ -106,7 +106,7 @@ class Client:
     def __init__(self, settings):
         self.name = '%s/%s' % (settings['trial'], settings['client'])
         self.random = random.Random('%s/%s' % (settings['seed'], settings['client']))
-        self.pause = settings['pause']
+        self.pause, self.slow = settings['pause'], settings['slow']
         self.journal = Journal(settings['journal'])
         self.connection = Connection(os.environ['HA_DSN'], settings['names'])
         self.number, self.records, self.stopping = 0, {}, False
@@ -126,7 +126,7 @@ class Client:
         return a_record(subject, self.records[subject])
 
     def next_call(self):
-        kind = self.random.choices(['job', 'record', 'bulk', 'delayed', 'slow', 'flaky'], [50, 30, 5, 5, 7, 3])[0]
+        kind = self.random.choices(['job', 'record', 'bulk', 'delayed', 'slow', 'flaky'], [50, 30, 5, 5, self.slow, 3])[0]
         if kind == 'record':
             return self.next_record()
         if kind == 'bulk':

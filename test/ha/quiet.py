@@ -7,13 +7,14 @@ from journal import read
 from phases import holder, gap
 
 FULL_LOAD = 0.0  # no pause between two calls of a client
+FEW_SLOW = 1  # with more slow jobs at full load, they would wait for executors longer than the watch lasts
 
 
 class Watch(trials.Run):
     """A trial in which nothing is done to the cluster but work."""
 
     def __init__(self, cluster, watched, folder, tools):
-        super().__init__(cluster, watched, folder, tools, pause=FULL_LOAD)
+        super().__init__(cluster, watched, folder, tools, pause=FULL_LOAD, slow=FEW_SLOW)
         self.terms = set()
 
     def note_etcd_leader(self):

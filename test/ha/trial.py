@@ -27,6 +27,7 @@ PYTHON = '/usr/bin/python3'
 NODES = (1, 2, 3)
 CLIENTS = 4
 PAUSE = 0.02  # between two calls of a client
+SLOW = 7  # calls of about a hundred that enqueue a job which takes up to a second
 HEALTHY_TIMEOUT = 150
 OUTCOME_TIMEOUT = 60
 JUDGE_TIMEOUT = 1800  # after a watch at full load there is much to do and to read
@@ -100,8 +101,8 @@ class Processes:
 class Run:
     """A trial being held."""
 
-    def __init__(self, cluster, trial, folder, tools, pause=PAUSE):
-        self.cluster, self.trial, self.folder, self.pause = cluster, trial, folder, pause
+    def __init__(self, cluster, trial, folder, tools, pause=PAUSE, slow=SLOW):
+        self.cluster, self.trial, self.folder, self.pause, self.slow = cluster, trial, folder, pause, slow
         make_folder(folder, cluster)
         self.journal = Journal(os.path.join(folder, 'trial.journal'))
         self.processes = Processes(cluster, folder, tools)
@@ -121,7 +122,7 @@ class Run:
         names = {self.cluster.hosts.address(node): name_of(node) for node in NODES}
         for client in range(1, CLIENTS + 1):
             self.processes.start('load.py', 'client-%d' % client, trial=self.trial.number, client=client, names=names,
-                                 seed=self.trial.load_seed, pause=self.pause)
+                                 seed=self.trial.load_seed, pause=self.pause, slow=self.slow)
 
     def names(self, kind):
         return ['%s-%d' % (kind, number) for number in range(1, (CLIENTS if kind == 'client' else len(NODES)) + 1)]

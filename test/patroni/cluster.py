@@ -57,6 +57,12 @@ def all_segments():
         return [tuple(line.split()[:2]) for line in list(file)[1:]]
 
 
+def text_from(path, position):
+    with open(path, encoding='utf-8') as file:
+        file.seek(position)
+        return file.read()
+
+
 class Whole(unittest.TestCase):
     """The cases build on each other, in the order of their names; the clusters are made once."""
 
@@ -91,7 +97,19 @@ class Whole(unittest.TestCase):
         keys = {open(os.path.join(cluster.node_dir(node), 'log.keys'), encoding='utf-8').read() for node in NODES}
         self.assertEqual(len(keys), 1)
 
-    def test_14_secrets_are_on_no_command_line(self):
+    def test_14_members_and_their_checkpoints(self):
+        """What unrdf.cluster says is what there is, and comes to be that every member has the newest checkpoint."""
+        cluster = Cluster(IDS[0])
+        cluster.wait_healthy()
+        leader, sync = cluster.leader(), cluster.sync_standby()
+        size = cluster.sql(leader, 'SELECT unrdf.publish_checkpoint()')
+        rows = "SELECT member, role, fence, lease_left > '0 s', is_this_node FROM unrdf.cluster ORDER BY member"
+        expected = ['pg%d|%s' % (node, {leader: 'leader|armed|t|t', sync: 'sync_standby|||f'}.get(node, 'replica|||f'))
+                    for node in NODES]
+        self.assertEqual(driver('psql', '-Atc', rows).splitlines(), expected)
+        wait(lambda: cluster.sql(leader, 'SELECT DISTINCT checkpoint_size FROM unrdf.cluster') == size, 30, 'the checkpoint on all members')
+
+    def test_15_secrets_are_on_no_command_line(self):
         with open(os.path.join(Cluster(IDS[0]).run_dir, 'client', 'pgpass'), encoding='utf-8') as file:
             password = file.read().strip().rsplit(':', 1)[1]
         for pid in process.all_pids():
@@ -160,7 +178,23 @@ class Whole(unittest.TestCase):
         self.assertEqual(refusing.returncode, 1)
         driver('heal')
 
-    def test_24_haproxy_leads_to_the_leader(self):
+    def test_24_a_promotion_is_refused(self):
+        """Patroni itself asks: the leader is gone, the third server is silent. Nobody leads until that answers."""
+        cluster = Cluster(IDS[0])
+        cluster.wait_healthy()
+        leader, asked = cluster.leader(), cluster.sync_standby()
+        silent = next(node for node in NODES if node not in (leader, asked))
+        log = cluster.log_path('patroni', asked)
+        before = os.path.getsize(log)
+        cluster.fault('stop-postgres', silent)
+        cluster.fault('kill-host', leader)
+        wait(lambda: 'REFUSED: 0 of 2 other nodes answer, 1 have to' in text_from(log, before), 60, 'a refusal')
+        self.assertEqual(cluster.sql(asked, 'SELECT pg_is_in_recovery()'), 't')
+        process.thaw_all(lambda: cluster.pids_of_server(silent))
+        wait(lambda: cluster.sql(asked, 'SELECT pg_is_in_recovery()') == 'f', 60, 'a promotion')
+        driver('heal')
+
+    def test_25_haproxy_leads_to_the_leader(self):
         cluster = Cluster(IDS[0])
         proxy = cluster.popen_in_client(['haproxy', '-db', '-f', cluster.run_dir + '/client/haproxy.cfg'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
