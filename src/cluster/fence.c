@@ -17,9 +17,10 @@
  * Past the deadline the postmaster is told to stop at once (SIGQUIT, and SIGCONT, since it may have been stopped). That takes a
  * moment, and this process may be the one that hangs: so every session, before it commits or prepares what has a transaction id,
  * or commits what was prepared, looks at the deadline itself, and ends instead. A server that was frozen and goes on, all processes at the same time, commits
- * nothing by that. Between this look and the commit record a session can be frozen too; what stands behind it is that the commit
- * is acknowledged only by a synchronous standby, which the new primary is or follows. That the checks are in the sessions is why
- * this is a worker and not a process apart: no such process could stop them in time after a freeze.
+ * nothing by that. Between this look and the commit record a session can be frozen too, or while it waits for a standby: so it looks
+ * once more when the commit is done, and past the deadline does not answer, but has the server stop. An answer is given only to what was
+ * done while the key was ours. That the checks are in the sessions is why this is a worker and not a process apart: no such process
+ * could stop them in time after a freeze.
  *
  * The process may die at any line: the deadline stays, and passes unless its successor, a second later, moves it. After a crash
  * of the server, shared memory begins with a short deadline (cluster.c), and a standby always has one, so that neither a start nor a
@@ -59,13 +60,26 @@ static struct
 
 static ProcessUtility_hook_type prev_utility = NULL;
 
+static bool
+is_past_deadline(void)
+{
+	int64 deadline = (int64) pg_atomic_read_u64(&UnrdfCluster->deadline);
+
+	return deadline != 0 && UnrdfTicks() >= deadline && IsUnderPostmaster;
+}
+
+static void
+stop_server(void)
+{
+	(void) kill(PostmasterPid, SIGQUIT);
+	(void) kill(PostmasterPid, SIGCONT);
+}
+
 /* Ends a session that would commit past the deadline. */
 static void
 refuse_past_deadline(void)
 {
-	int64 deadline = (int64) pg_atomic_read_u64(&UnrdfCluster->deadline);
-
-	if (deadline == 0 || UnrdfTicks() < deadline || !IsUnderPostmaster)
+	if (!is_past_deadline())
 		return;
 	ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN),
 					errmsg("terminating connection because this server's leader lease has run out"),
@@ -73,12 +87,31 @@ refuse_past_deadline(void)
 					errhint("Connect to the cluster's primary and try again.")));
 }
 
+/*
+ * Leaves a commit that was done past the deadline without an answer. It cannot be taken back, and no error can be raised any more:
+ * the server ends, which ends the wait.
+ */
+static void
+withhold_answer(void)
+{
+	if (!is_past_deadline())
+		return;
+	ereport(LOG, (errmsg("fence: a commit that was done after the leader lease was over is not "
+						 "acknowledged")));
+	stop_server();
+	for (;;)
+		pg_usleep(100000L);
+}
+
 static void
 at_xact_event(XactEvent event, void *arg)
 {
-	if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) &&
-		TransactionIdIsValid(GetTopTransactionIdIfAny()))
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return;
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
 		refuse_past_deadline();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
+		withhold_answer();
 }
 
 /* COMMIT PREPARED commits another transaction than the session's own, which is asked nothing. */
@@ -87,11 +120,15 @@ utility(PlannedStmt *stmt, const char *sql, bool read_only, ProcessUtilityContex
 		ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest,
 		QueryCompletion *completion)
 {
-	if (IsA(stmt->utilityStmt, TransactionStmt) &&
-		((TransactionStmt *) stmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED)
+	bool commits = IsA(stmt->utilityStmt, TransactionStmt) &&
+				   ((TransactionStmt *) stmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED;
+
+	if (commits)
 		refuse_past_deadline();
 	(prev_utility ? prev_utility : standard_ProcessUtility)(stmt, sql, read_only, context, params,
 															environment, dest, completion);
+	if (commits)
+		withhold_answer();
 }
 
 /* UnrdfFenceInit has every commit look at the deadline; called once, from _PG_init. */
@@ -225,8 +262,7 @@ enforce(void)
 	if (fence.stopped != 0 && now - fence.stopped < STOP_AGAIN_MICROS)
 		return;
 	fence.stopped = now;
-	(void) kill(PostmasterPid, SIGQUIT);
-	(void) kill(PostmasterPid, SIGCONT);
+	stop_server();
 }
 
 /* Writes to the WAL where nobody else does: standbys measure the primary's silence. */

@@ -187,6 +187,42 @@ is($sessions[2]{out}, "ready\n2\nalive\n", 'a transaction that has only read may
 kill('CONT', $pid);
 stops($since, 'Nobody answered|the leader key is gone', 'the sentinel goes on');
 
+starts_with_lease(600);
+$node->safe_psql('postgres', 'CREATE TABLE late (n int)');
+$node->stop;
+
+# A commit that waits for a standby while the lease runs out is not acknowledged, though the wait ends
+for my $how ([ 'INSERT INTO late VALUES (1);', 'a commit' ], [ "BEGIN; INSERT INTO late VALUES (2); PREPARE TRANSACTION 'late';", 'a prepared transaction' ],
+	[ "COMMIT PREPARED 'ready';", 'what was prepared before' ])
+{
+	my ($sql, $what) = @$how;
+
+	$since = starts_with_lease(5);
+	$node->safe_psql('postgres', "BEGIN; INSERT INTO late VALUES (3); PREPARE TRANSACTION 'ready'") if $sql =~ /ready/;
+	$node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'");
+	$node->reload;
+	my $waiting = session('');
+	$waiting->{in} .= "$sql\n\\echo alive\n";
+	$waiting->{run}->pump_nb;
+	wait_for($node, 'postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_type = 'client backend'");
+	($pid) = $node->safe_psql('postgres', 'SELECT sentinel FROM unrdf.cluster_state()');
+	kill('STOP', $pid) == 1 or die "could not stop the sentinel: $!";
+	wait_for($node, 'postgres', 'SELECT milliseconds_left < 0 FROM unrdf.cluster_state()');
+	$node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
+	$node->reload;
+	finish_session($waiting, '');
+	unlike($waiting->{out}, qr/alive/, "$what that ends past the deadline is not acknowledged");
+	my $until = time() + $PostgreSQL::Test::Utils::timeout_default;
+	usleep(10_000) while -e $node->data_dir . '/postmaster.pid' && time() < $until;
+	like(log_since($node, $since), qr/fence: a commit that was done after the leader lease was over is not acknowledged/, 'and the server stops');
+	kill('CONT', $pid);
+	$node->stop('immediate', fail_ok => 1);
+}
+
+starts_with_lease(600);
+$node->safe_psql('postgres', $_) for "ROLLBACK PREPARED 'late'", 'DROP TABLE late';
+$node->stop;
+
 # Everything was frozen while another node took over: what goes on first is a commit
 $since = starts_with_lease(4);
 my $frozen = session('BEGIN; INSERT INTO t VALUES (200);');
