@@ -34,6 +34,7 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "replication/message.h"
+#include "storage/latch.h"
 #include "tcop/utility.h"
 
 #include "base/clock.h"
@@ -100,7 +101,11 @@ withhold_answer(void)
 						 "acknowledged")));
 	stop_server();
 	for (;;)
-		pg_usleep(100000L);
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, 0,
+						 unrdf_wait_event("UnrdfFenceStops"));
+		ResetLatch(MyLatch);
+	}
 }
 
 static void
