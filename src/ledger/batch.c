@@ -95,31 +95,33 @@ bucket_of(const Entry *entry)
 
 /*
  * Sorts the segment by key. Keys are hashes: dealt out by their first two bytes, which takes one pass, every entry is within
- * a few places of its own.
+ * a few places of its own. A bucket's places are filled from its first one on; what is in those of others says nothing yet.
  */
 static void
 sort_entries(UnrdfBatch *b)
 {
-	int *next = palloc0((BUCKETS + 1) * sizeof(int));
+	int *start = palloc0((BUCKETS + 1) * sizeof(int));
+	int *filled = palloc0(BUCKETS * sizeof(int));
 	Entry *sorted = MemoryContextAlloc(b->context, b->capacity * sizeof(Entry));
 
 	for (int i = 0; i < b->n; i++)
-		next[bucket_of(&b->entries[i]) + 1]++;
+		start[bucket_of(&b->entries[i]) + 1]++;
 	for (int i = 0; i < BUCKETS; i++)
-		next[i + 1] += next[i];
+		start[i + 1] += start[i];
 	for (int i = 0; i < b->n; i++)
 	{
 		const Entry *entry = &b->entries[i];
 		int bucket = bucket_of(entry);
-		int place = next[bucket]++;
+		int place = start[bucket] + filled[bucket]++;
 
-		for (; place > 0 && bucket_of(&sorted[place - 1]) == bucket &&
+		for (; place > start[bucket] &&
 			   memcmp(sorted[place - 1].key, entry->key, UNRDF_ROW_KEY_LEN) > 0;
 			 place--)
 			sorted[place] = sorted[place - 1];
 		sorted[place] = *entry;
 	}
-	pfree(next);
+	pfree(start);
+	pfree(filled);
 	pfree(b->entries);
 	b->entries = sorted;
 }

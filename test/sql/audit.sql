@@ -268,6 +268,12 @@ SELECT * FROM unrdf.verify_row('au.own', '1');
 RESET ROLE;
 SHOW row_security;
 
+-- Batch after batch in one session: every row is found in its own
+CREATE TABLE au.many (n int PRIMARY KEY);
+SELECT unrdf.audit_table('au.many') > 0 AS audited;
+DO $$ BEGIN FOR i IN 0 .. 99 LOOP INSERT INTO au.many SELECT i * 1000 + j FROM generate_series(1, 1000) AS j; END LOOP; END $$;
+SELECT count(*) FROM unrdf.verify_table('au.many');
+
 -- The end of it
 ALTER TABLE au.own DISABLE TRIGGER unrdf_audit_insert;
 SELECT attached FROM unrdf.audited_tables WHERE relation = 'au.own'::regclass;
