@@ -4,6 +4,10 @@ CREATE FUNCTION unrdf.create_queue(name text, max_running int DEFAULT NULL) RETU
 	AS 'MODULE_PATHNAME', 'unrdf_create_queue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.create_queue(text, int) IS 'Creates a queue. max_running limits how many of its jobs run at once; null means as many as there are executors.';
 
+CREATE FUNCTION unrdf.alter_queue(name text, settings jsonb) RETURNS void
+	AS 'MODULE_PATHNAME', 'unrdf_alter_queue' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.alter_queue(text, jsonb) IS 'Changes settings of a queue; null gives a setting its default back. max_running: how many of its jobs may run at once. weight: its part among queues, 1 to 1000. rate: jobs started per second, and burst: how many of them at once after a pause. group_by: jsonpath over the arguments that gives a job its group where enqueue gives none. group_max_running, group_rate, group_burst: the same limits for each group. fifo: strict order within a group; wait: what follows waits until a job that failed has ended; skip: only until its attempt has. share_by: owner or tenant, among whom the queue is divided, however much each has waiting; shares: their weights.';
+
 CREATE FUNCTION unrdf.pause_queue(name text) RETURNS void
 	AS 'MODULE_PATHNAME', 'unrdf_pause_queue' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.pause_queue(text) IS 'Stops handing out jobs of a queue from this transaction''s commit on. Jobs that run already go on.';
@@ -18,14 +22,14 @@ CREATE FUNCTION unrdf.register_handler(name text, function regprocedure, max_att
 COMMENT ON FUNCTION unrdf.register_handler(text, regprocedure, int, interval, interval, interval, boolean) IS 'Names a function (jsonb) or (bigint, jsonb) returning void or jsonb as a handler, or changes a handler of one''s own. timeout 0 means none. Attempt n is followed by a pause of backoff × 2^(n-1), at most backoff_cap, ± 25 %. own_transaction keeps its jobs from sharing a transaction with others.';
 
 CREATE FUNCTION unrdf.enqueue(handler text, args jsonb DEFAULT '{}', queue text DEFAULT 'default', priority int DEFAULT 5, run_at timestamptz DEFAULT NULL,
-	key text DEFAULT NULL, key_window interval DEFAULT NULL, max_attempts int DEFAULT NULL, timeout interval DEFAULT NULL) RETURNS bigint
+	key text DEFAULT NULL, key_window interval DEFAULT NULL, max_attempts int DEFAULT NULL, timeout interval DEFAULT NULL, group_key text DEFAULT NULL, tenant text DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'unrdf_enqueue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.enqueue(text, jsonb, text, int, timestamptz, text, interval, int, interval) IS 'Enqueues one job as the current role and returns its id. It runs after this transaction commits, not before run_at. Priority 0 is the most urgent, 9 the least. With a key, a job of the same queue and key that has not ended, or was enqueued within key_window, is returned instead of a new one.';
+COMMENT ON FUNCTION unrdf.enqueue(text, jsonb, text, int, timestamptz, text, interval, int, interval, text, text) IS 'Enqueues one job as the current role and returns its id. It runs after this transaction commits, not before run_at. Priority 0 is the most urgent, 9 the least. With a key, a job of the same queue and key that has not ended, or was enqueued within key_window, is returned instead of a new one. group_key: the group that the queue''s limits and order per group go by; tenant: whose share of the queue it is (unrdf.alter_queue).';
 
 CREATE FUNCTION unrdf.enqueue_many(handler text, args jsonb[], queue text DEFAULT 'default', priority int DEFAULT 5, run_at timestamptz DEFAULT NULL,
-	keys text[] DEFAULT NULL, key_window interval DEFAULT NULL, max_attempts int DEFAULT NULL, timeout interval DEFAULT NULL) RETURNS SETOF bigint
+	keys text[] DEFAULT NULL, key_window interval DEFAULT NULL, max_attempts int DEFAULT NULL, timeout interval DEFAULT NULL, group_key text DEFAULT NULL, tenant text DEFAULT NULL) RETURNS SETOF bigint
 	AS 'MODULE_PATHNAME', 'unrdf_enqueue_many' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
-COMMENT ON FUNCTION unrdf.enqueue_many(text, jsonb[], text, int, timestamptz, text[], interval, int, interval) IS 'Enqueues one job for each element of args, as enqueue does, and returns their ids in the same order.';
+COMMENT ON FUNCTION unrdf.enqueue_many(text, jsonb[], text, int, timestamptz, text[], interval, int, interval, text, text) IS 'Enqueues one job for each element of args, as enqueue does, and returns their ids in the same order.';
 
 CREATE FUNCTION unrdf.cancel(job bigint) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'unrdf_cancel' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;

@@ -48,7 +48,9 @@ CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 COMMENT ON VIEW unrdf.jobs IS 'Every job of the roles one is a member of, with its derived state: scheduled, pending, running, retrying, succeeded, dead or cancelled.';
 
 CREATE VIEW unrdf.queues WITH (security_barrier) AS
-	SELECT q.name, coalesce(s.paused, false) AS paused, s.max_running, q.created_at
+	SELECT q.name, coalesce(s.paused, false) AS paused, s.max_running, coalesce(s.weight, 1) AS weight, s.rate, s.burst,
+		s.group_by, s.group_max_running, s.group_rate, s.group_burst, s.fifo, s.share_by,
+		(SELECT pg_catalog.jsonb_object_agg(h.name, h.weight) FROM unrdf.share AS h WHERE h.queue OPERATOR(pg_catalog.=) q.id) AS shares, q.created_at
 	FROM unrdf.queue AS q LEFT JOIN unrdf.queue_state AS s ON s.queue OPERATOR(pg_catalog.=) q.id;
 COMMENT ON VIEW unrdf.queues IS 'The queues and their settings.';
 

@@ -23,6 +23,7 @@ CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.epoch FOR EACH STATEMENT EX
 SELECT pg_catalog.pg_extension_config_dump('unrdf.queue', 'WHERE id OPERATOR(pg_catalog.<>) 0');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.queue_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.queue_state', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.share', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.handler', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.handler_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.operation_id', '');

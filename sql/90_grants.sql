@@ -2,10 +2,10 @@
 
 REVOKE ALL ON SCHEMA unrdf FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION
-	unrdf.create_queue(text, int), unrdf.pause_queue(text), unrdf.resume_queue(text),
+	unrdf.create_queue(text, int), unrdf.alter_queue(text, jsonb), unrdf.pause_queue(text), unrdf.resume_queue(text),
 	unrdf.register_handler(text, regprocedure, int, interval, interval, interval, boolean),
-	unrdf.enqueue(text, jsonb, text, int, timestamptz, text, interval, int, interval),
-	unrdf.enqueue_many(text, jsonb[], text, int, timestamptz, text[], interval, int, interval),
+	unrdf.enqueue(text, jsonb, text, int, timestamptz, text, interval, int, interval, text, text),
+	unrdf.enqueue_many(text, jsonb[], text, int, timestamptz, text[], interval, int, interval, text, text),
 	unrdf.cancel(bigint), unrdf.revive(bigint), unrdf.wait(bigint, interval),
 	unrdf.record(text, text, jsonb, text), unrdf.record_batch(text, jsonb[], text), unrdf.audit_table(regclass, text[], text[]), unrdf.unaudit_table(regclass), unrdf.audit_statement(), unrdf.item_proof(bigint, bigint), unrdf.verify_item(bigint, bigint, jsonb), unrdf.verify_row(regclass, text[]), unrdf.verify_table(regclass), unrdf.erase(bigint, text), unrdf.canonical_receipt(bigint), unrdf.receipt(bigint), unrdf.leaf_index(bigint), unrdf.log_size(),
 	unrdf.inclusion_proof(bigint, bigint), unrdf.inclusion_proof(int, bigint, bigint), unrdf.consistency_proof(int, bigint, bigint), unrdf.verify(bigint), unrdf.verify_all(int, text), unrdf.verify_range(bigint, bigint, int), unrdf.verify_step(bigint, bigint, int, text), unrdf.integrate(),
@@ -23,7 +23,7 @@ DECLARE
 BEGIN
 	functions := CASE access
 		WHEN 'producer' THEN 'enqueue, enqueue_many, cancel, revive, wait, record, record_batch, item_proof, verify_item, receipt, canonical_receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, export_receipt, verify'
-		WHEN 'operator' THEN 'create_queue, pause_queue, resume_queue, register_handler, audit_table, unaudit_table, workers, cluster_keys, cluster_state, publish_checkpoint, log_state, witness_request, add_cosignatures'
+		WHEN 'operator' THEN 'create_queue, alter_queue, pause_queue, resume_queue, register_handler, audit_table, unaudit_table, workers, cluster_keys, cluster_state, publish_checkpoint, log_state, witness_request, add_cosignatures'
 		WHEN 'auditor' THEN 'canonical_receipt, receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, publish_checkpoint, export_receipt, log_state, item_proof, verify_item, verify_row, verify_table, verify, verify_all, verify_range, verify_step, verify_log, verify_progress'
 		WHEN 'witness' THEN 'witness_add_checkpoint, witness_check, witness_cosign'
 	END;

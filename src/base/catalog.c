@@ -15,6 +15,7 @@ static const char *const names[UNRDF_RELS] = {
 	[UNRDF_JOB] = "job",
 	[UNRDF_JOB_PKEY] = "job_pkey",
 	[UNRDF_JOB_LANE_IDX] = "job_lane_idx",
+	[UNRDF_JOB_FLOW_IDX] = "job_flow_idx",
 	[UNRDF_ATTEMPT] = "attempt",
 	[UNRDF_ATTEMPT_PKEY] = "attempt_pkey",
 	[UNRDF_EPOCH] = "epoch",

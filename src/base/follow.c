@@ -44,6 +44,9 @@
 
 #define NO_LIMIT PG_UINT64_MAX
 
+/* of the prefix's columns: queue, priority, flow */
+static const Oid prefix_equal[UNRDF_FOLLOW_PREFIX] = {F_INT4EQ, F_INT2EQ, F_INT8EQ};
+
 /* UnrdfFollowInit clears the position; context owns its memory from here on. */
 void
 UnrdfFollowInit(UnrdfFollower *f, MemoryContext context)
@@ -103,6 +106,16 @@ take_target(UnrdfFollower *f)
 	f->last_id = PG_INT64_MIN;
 }
 
+/* UnrdfFollowEnd frees what a follower has; it is not to be used any more. */
+void
+UnrdfFollowEnd(UnrdfFollower *f)
+{
+	if (f->seen.xip)
+		pfree(f->seen.xip);
+	if (f->target.xip)
+		pfree(f->target.xip);
+}
+
 /*
  * UnrdfFollowAgain begins anew, with a first reading of rows whose xids are at or above `from`, and of those that have not been
  * returned yet: of transactions that were in progress, which may be older.
@@ -112,10 +125,7 @@ UnrdfFollowAgain(UnrdfFollower *f, uint64 from)
 {
 	uint64 floor = UnrdfFollowFloor(f);
 
-	if (f->seen.xip)
-		pfree(f->seen.xip);
-	if (f->target.xip)
-		pfree(f->target.xip);
+	UnrdfFollowEnd(f);
 	UnrdfFollowInit(f, f->context);
 	f->from = Min(from, floor);
 }
@@ -182,16 +192,13 @@ static bool
 scan_range(FollowScan *s, uint64 from, uint64 to, int64 above)
 {
 	UnrdfFollower *f = s->f;
-	ScanKeyData keys[5];
+	ScanKeyData keys[UNRDF_FOLLOW_PREFIX + 3];
 	int n = 0;
 	IndexScanDesc scan;
 	bool used_up = true;
 
-	if (f->nprefix == 2)
-	{
-		ScanKeyInit(&keys[n++], 1, BTEqualStrategyNumber, F_INT4EQ, f->prefix[0]);
-		ScanKeyInit(&keys[n++], 2, BTEqualStrategyNumber, F_INT2EQ, f->prefix[1]);
-	}
+	for (; n < f->nprefix; n++)
+		ScanKeyInit(&keys[n], n + 1, BTEqualStrategyNumber, prefix_equal[n], f->prefix[n]);
 	if (from + 1 == to)
 	{
 		ScanKeyInit(&keys[n++], f->nprefix + 1, BTEqualStrategyNumber, F_XID8EQ,

@@ -8,6 +8,8 @@
 
 #include "base/catalog.h"
 
+#define UNRDF_FOLLOW_PREFIX 3
+
 /* A snapshot as plain values: which transactions were over when it was taken. */
 typedef struct UnrdfXidSet
 {
@@ -22,8 +24,8 @@ typedef struct UnrdfFollower
 	/* set by the owner */
 	UnrdfRel table;
 	UnrdfRel index; /* on (prefix…, xid, id) */
-	int nprefix;    /* 0, or 2: queue int4 and priority int2 */
-	Datum prefix[2];
+	int nprefix;    /* how many of: queue int4, priority int2, flow int8 */
+	Datum prefix[UNRDF_FOLLOW_PREFIX];
 	int xid_column; /* from 0 */
 	int id_column;
 	/* the position */
@@ -41,6 +43,7 @@ typedef struct UnrdfFollower
 typedef void (*UnrdfFollowFn)(void *arg, TupleTableSlot *slot, uint64 xid, int64 id);
 
 extern void UnrdfFollowInit(UnrdfFollower *f, MemoryContext context);
+extern void UnrdfFollowEnd(UnrdfFollower *f);
 extern void UnrdfFollowAgain(UnrdfFollower *f, uint64 from);
 extern int UnrdfFollow(UnrdfFollower *f, int most, UnrdfFollowFn fn, void *arg);
 extern uint64 UnrdfFollowFloor(const UnrdfFollower *f);

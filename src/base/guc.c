@@ -27,6 +27,7 @@ int unrdf_max_args_size = 1024;
 int unrdf_max_executors = 16;
 int unrdf_min_executors = 2;
 char *unrdf_node_name = NULL;
+int unrdf_priority_ageing = 60000;
 bool unrdf_sentinel_release = false;
 int unrdf_sentinel_silence = 3000;
 int unrdf_store_timeout = 2000;
@@ -180,6 +181,11 @@ UnrdfGucInit(void)
 	DefineCustomStringVariable("unrdf.node_name", "Name of this node in receipts.",
 							   "By default cluster_name, or else the host's name.",
 							   &unrdf_node_name, "", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"unrdf.priority_ageing", "Time after which jobs that wait go up one priority.",
+		"That of a queue's jobs of one priority which is next does, if none of them was started for so long; "
+		"0 lets less urgent jobs wait as long as there are more urgent ones.",
+		&unrdf_priority_ageing, 60000, 0, PG_INT32_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomBoolVariable(
 		"unrdf.sentinel_release",
 		"Whether standbys take the lease from a primary that most members hear no more.",

@@ -21,6 +21,7 @@ extern int unrdf_max_args_size; /* kB */
 extern int unrdf_max_executors;
 extern int unrdf_min_executors;
 extern char *unrdf_node_name;
+extern int unrdf_priority_ageing; /* ms; 0: none */
 extern bool unrdf_sentinel_release;
 extern int unrdf_sentinel_silence; /* ms; 0: not looked at */
 extern int unrdf_store_timeout;    /* ms */

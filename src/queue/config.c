@@ -33,14 +33,16 @@ typedef struct QueueName
 	int32 id;
 } QueueName;
 
+typedef struct KnownQueue
+{
+	int32 id;
+	UnrdfQueueRow *row;
+} KnownQueue;
+
 static UnrdfPlan insert_queue = {
 	"INSERT INTO unrdf.queue (name) VALUES ($1) RETURNING id", 1, {TEXTOID}};
 static UnrdfPlan find_queue = {
 	"SELECT id FROM unrdf.queue WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}};
-static UnrdfPlan read_queue = {
-	"SELECT paused, max_running FROM unrdf.queue_state WHERE queue OPERATOR(pg_catalog.=) $1",
-	1,
-	{INT4OID}};
 static UnrdfPlan set_limit = {
 	"INSERT INTO unrdf.queue_state (queue, max_running, changed_by) VALUES ($1, $2, $3)",
 	3,
@@ -70,6 +72,7 @@ static UnrdfPlan handler_by_id = {
 
 static MemoryContext cache_context = NULL;
 static HTAB *queue_names = NULL;
+static HTAB *queues = NULL;
 static HTAB *handlers = NULL;
 static uint32 cached_config = 0;
 static bool forget = false;
@@ -121,6 +124,8 @@ check_caches(void)
 	ctl.entrysize = sizeof(QueueName);
 	queue_names = hash_create("unrdf queues", 16, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	ctl.keysize = sizeof(int32);
+	ctl.entrysize = sizeof(KnownQueue);
+	queues = hash_create("unrdf settings", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	ctl.entrysize = sizeof(UnrdfHandler);
 	handlers = hash_create("unrdf handlers", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
@@ -360,26 +365,19 @@ UnrdfHandlerById(int32 id)
 	return h;
 }
 
-/* UnrdfQueueById reads a queue's settings; false where it has the defaults. */
-bool
-UnrdfQueueById(int32 id, UnrdfQueue *queue)
+/* UnrdfQueueRowById returns a queue's settings, valid until the next call into this file. */
+const UnrdfQueueRow *
+UnrdfQueueRowById(int32 id)
 {
-	Datum value = Int32GetDatum(id);
-	bool isnull;
-	bool found;
+	KnownQueue *known;
+	UnrdfQueueRow *row;
 
-	queue->id = id;
-	queue->paused = false;
-	queue->max_running = 0;
-	SPI_connect();
-	found = UnrdfExecuteLatest(&read_queue, &value, NULL) == 1;
-	if (found)
-	{
-		queue->paused = DatumGetBool(UnrdfResult(0, 0, &isnull));
-		queue->max_running = DatumGetInt32(UnrdfResult(0, 1, &isnull));
-		if (isnull)
-			queue->max_running = 0;
-	}
-	SPI_finish();
-	return found;
+	check_caches();
+	known = hash_search(queues, &id, HASH_FIND, NULL);
+	if (known)
+		return known->row;
+	row = UnrdfQueueRowRead(id, cache_context);
+	known = hash_search(queues, &id, HASH_ENTER, NULL);
+	known->row = row;
+	return row;
 }

@@ -3,6 +3,9 @@
 
 #include "postgres.h"
 
+#include "queue/bucket.h"
+#include "queue/job.h"
+
 typedef struct UnrdfHandler
 {
 	int32 id;
@@ -16,12 +19,38 @@ typedef struct UnrdfHandler
 	char name[NAMEDATALEN];
 } UnrdfHandler;
 
+/* Strict order within a group: whether what follows a job that failed waits until that has ended. */
+typedef enum UnrdfFifo
+{
+	UNRDF_FIFO_NONE,
+	UNRDF_FIFO_WAIT,
+	UNRDF_FIFO_SKIP
+} UnrdfFifo;
+
+/* Among whom a queue is divided. */
+typedef enum UnrdfShareBy
+{
+	UNRDF_SHARE_NONE,
+	UNRDF_SHARE_OWNER,
+	UNRDF_SHARE_TENANT
+} UnrdfShareBy;
+
+/* A queue's settings; 0 where there is no limit. */
 typedef struct UnrdfQueue
 {
 	int32 id;
 	bool paused;
-	int32 max_running; /* 0: no limit */
+	int32 max_running;
+	int32 weight; /* among queues */
+	UnrdfRate rate;
+	int32 group_max_running;
+	UnrdfRate group_rate;
+	UnrdfFifo fifo;
+	UnrdfShareBy share_by;
 } UnrdfQueue;
+
+/* A queue's settings, and what only settings.c knows of them. */
+typedef struct UnrdfQueueRow UnrdfQueueRow;
 
 extern void UnrdfCreateQueue(text *name, int32 max_running);
 extern void UnrdfPauseQueue(text *name, bool paused);
@@ -30,8 +59,15 @@ extern void UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, i
 extern int32 UnrdfQueueId(text *name);
 extern const UnrdfHandler *UnrdfHandlerByName(text *name);
 extern const UnrdfHandler *UnrdfHandlerById(int32 id);
-extern bool UnrdfQueueById(int32 id, UnrdfQueue *queue);
+extern const UnrdfQueueRow *UnrdfQueueRowById(int32 id);
 extern int UnrdfHandlerArgs(Oid function);
 extern void UnrdfConfigChanged(void);
+
+/* settings.c */
+extern UnrdfQueueRow *UnrdfQueueRowRead(int32 id, MemoryContext context);
+extern const UnrdfQueue *UnrdfQueueRowSettings(const UnrdfQueueRow *row);
+extern void UnrdfAlterQueue(text *name, Jsonb *settings);
+extern void UnrdfJobFlow(UnrdfJob *job);
+extern uint64 UnrdfShareOf(const UnrdfJob *job, int32 *weight);
 
 #endif /* UNRDF_CONFIG_H */

@@ -19,6 +19,7 @@
 #include "base/lock.h"
 #include "base/plan.h"
 #include "base/replicated.h"
+#include "queue/config.h"
 #include "queue/job.h"
 
 static UnrdfPlan newest_of_key = {
@@ -93,6 +94,7 @@ UnrdfEnqueueOne(UnrdfEnqueue *request)
 	int64 id;
 
 	request->job.enqueued_at = UnrdfNow();
+	UnrdfJobFlow(&request->job);
 	if (request->job.key)
 		UnrdfLock(UNRDF_LOCK_KEY, key_bucket(request->job.queue, request->job.key));
 	w = UnrdfJobWriterBegin(1);
@@ -122,6 +124,7 @@ void
 UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 *ids)
 {
 	UnrdfJobWriter *w = UnrdfJobWriterBegin(keys ? 1 : 500);
+	text *group = request->job.group_key;
 
 	request->job.enqueued_at = UnrdfNow();
 	if (keys)
@@ -131,6 +134,8 @@ UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 
 		CHECK_FOR_INTERRUPTS();
 		request->job.args = args[i];
 		request->job.key = keys ? keys[i] : NULL;
+		request->job.group_key = group;
+		UnrdfJobFlow(&request->job);
 		if (request->job.key)
 			UnrdfJobWriterFlush(w);
 		ids[i] = write_or_find(w, &request->job, request->window_ms);

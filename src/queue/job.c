@@ -82,8 +82,14 @@ UnrdfJobWrite(UnrdfJobWriter *w, UnrdfJob *job)
 	UnrdfAppendSet(slot, JOB_PRIORITY, Int16GetDatum(job->priority));
 	if (job->retry_of != 0)
 		UnrdfAppendSet(slot, JOB_RETRY_OF, Int64GetDatum(job->retry_of));
+	if (job->flow != 0)
+		UnrdfAppendSet(slot, JOB_FLOW, Int64GetDatum(job->flow));
 	if (job->key)
 		UnrdfAppendSet(slot, JOB_KEY, PointerGetDatum(job->key));
+	if (job->group_key)
+		UnrdfAppendSet(slot, JOB_GROUP_KEY, PointerGetDatum(job->group_key));
+	if (job->tenant)
+		UnrdfAppendSet(slot, JOB_TENANT, PointerGetDatum(job->tenant));
 	UnrdfAppendSet(slot, JOB_ARGS, JsonbPGetDatum(job->args));
 	UnrdfAtCommit(wake_lane, UnrdfLaneBit(job->queue, job->priority));
 	return job->id;
@@ -126,7 +132,10 @@ UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job)
 	job->timeout_ms = isnull[JOB_TIMEOUT_MS] ? -1 : DatumGetInt32(v[JOB_TIMEOUT_MS]);
 	job->priority = DatumGetInt16(v[JOB_PRIORITY]);
 	job->retry_of = isnull[JOB_RETRY_OF] ? 0 : DatumGetInt64(v[JOB_RETRY_OF]);
+	job->flow = isnull[JOB_FLOW] ? 0 : DatumGetInt64(v[JOB_FLOW]);
 	job->key = isnull[JOB_KEY] ? NULL : DatumGetTextPP(v[JOB_KEY]);
+	job->group_key = isnull[JOB_GROUP_KEY] ? NULL : DatumGetTextPP(v[JOB_GROUP_KEY]);
+	job->tenant = isnull[JOB_TENANT] ? NULL : DatumGetTextPP(v[JOB_TENANT]);
 	job->args = isnull[JOB_ARGS] ? NULL : DatumGetJsonbP(v[JOB_ARGS]);
 }
 

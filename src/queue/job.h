@@ -23,8 +23,11 @@ typedef struct UnrdfJob
 	int32 max_attempts;
 	int32 timeout_ms;
 	int16 priority;
-	int64 retry_of; /* 0: not a retry */
-	text *key;      /* NULL: none */
+	int64 retry_of;  /* 0: not a retry */
+	int64 flow;      /* 0: neither group nor share */
+	text *key;       /* NULL: none; so the next two */
+	text *group_key; /* what limits and order per group go by */
+	text *tenant;    /* whose share of the queue it is */
 	Jsonb *args;
 } UnrdfJob;
 

@@ -1,29 +1,26 @@
 /*
- * lane.c: what the dispatcher knows of pending jobs, and which is next. Plain data of one process; no locks, no tables.
+ * lane.c: what the dispatcher knows of pending jobs. Plain data of one process; no locks, no tables.
  *
- * Every entry is in exactly one place: in its lane's list (READY), in the heap of those that are not due yet (DELAYED), or
- * with an executor (OUT). A hash finds it by its job's id, so that a job that is met twice is known.
+ * Every entry is in exactly one place: in its flow's list (READY), in the heap of those that are not due yet (DELAYED), or
+ * with an executor (OUT). A hash finds it by its job's id, so that a job that is met twice is known. What is read and kept is
+ * reader.c's, which of the ready ones is next choose.c's.
  *
- * Memory is bounded. Half of it is divided among the lanes: a lane that is full is not read further, its jobs wait in
- * their table. The other half is for delayed jobs. When that is full, those due last are forgotten, and `horizon` is the
- * first, by due time and id, that is not kept; the dispatcher reads them again, in that order, when there is room
- * (UnrdfHorizonMoves). A job that becomes due while its lane is full is forgotten as well, and the lane read from there
- * once more when it has room (`again`). Invariant: a pending job that the followers have passed is known, or due
- * at or after the horizon, or its lane is to be read again.
- *
- * Order: the lowest priority number first; among queues of one priority in turn; within a lane first in, first out.
+ * Memory is bounded. Half of it is divided among the lanes and flows. The other half is for delayed jobs. When that is full, those due last
+ * are forgotten, and `horizon` is the first, by due time and id, that is not kept; the dispatcher reads them again, in that order, when
+ * there is room (UnrdfHorizonMoves). A job that becomes due while there is no room for it is forgotten as well, and read
+ * once more when there is (UnrdfReaderAgain).
  */
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#include "queue/lane.h"
+#include "queue/lane_set.h"
 
 /* an entry, its share of the hash and of the heap */
 #define BYTES_PER_ENTRY (sizeof(UnrdfEntry) + 64)
 #define LEAST_WINDOW 64
+#define LEAST_FLOW_WINDOW 16
 #define LEAST_LANES 8
 #define MOST_WINDOW 16384
 
@@ -33,20 +30,22 @@ typedef struct Known
 	UnrdfEntry *entry;
 } Known;
 
-struct UnrdfLaneSet
+typedef struct KnownQueue
 {
-	MemoryContext context;
-	MemoryContext entries; /* a slab */
-	HTAB *known;
-	dlist_head queues; /* in the order of their turns */
-	int nlanes;
-	int nready;
-	int window; /* most ready entries that reading gives a lane; those that become due may double it */
-	UnrdfEntry **heap; /* delayed, the earliest first */
-	int nheap;
-	int heap_capacity;
-	UnrdfDue horizon;
-};
+	int32 id;
+	UnrdfLaneQueue *queue;
+} KnownQueue;
+
+/* The window of n that share so many entries; in powers of two: those that are full do not become less so with every new one. */
+static int
+share_of_memory(Size entries, int n, int least)
+{
+	int parts = LEAST_LANES;
+
+	while (parts < n)
+		parts *= 2;
+	return (int) Min(MOST_WINDOW, Max((Size) least, entries / parts));
+}
 
 /* UnrdfLaneSetMemory sets the memory, in bytes, that entries may use. */
 void
@@ -54,13 +53,10 @@ UnrdfLaneSetMemory(UnrdfLaneSet *set, Size memory)
 {
 	Size entries = memory / BYTES_PER_ENTRY;
 	int capacity = (int) Max(1024, entries / 2);
-	int lanes = LEAST_LANES;
 
-	/* in powers of two: lanes that are full already do not become less so with every new one */
-	while (lanes < set->nlanes)
-		lanes *= 2;
-	set->window = (int) (entries / 4 / lanes);
-	set->window = Min(MOST_WINDOW, Max(LEAST_WINDOW, set->window));
+	set->window = share_of_memory(entries / 4, set->nlanes, LEAST_WINDOW);
+	set->flow_window = share_of_memory(entries / 4, set->nflows, LEAST_FLOW_WINDOW);
+	set->most_ready = (int) Max(1024, entries / 2);
 	if (capacity == set->heap_capacity)
 		return;
 	/* one more than the capacity: the overflow is seen when it is there */
@@ -73,19 +69,27 @@ UnrdfLaneSetMemory(UnrdfLaneSet *set, Size memory)
 	set->heap_capacity = capacity;
 }
 
-/* UnrdfLaneSetCreate makes an empty set in a context of its own under `context`. */
+/* UnrdfLaneSetCreate makes an empty set in a context of its own under `context`; now is in ticks. */
 UnrdfLaneSet *
-UnrdfLaneSetCreate(MemoryContext context, Size memory)
+UnrdfLaneSetCreate(MemoryContext context, Size memory, int64 now)
 {
 	MemoryContext mine = AllocSetContextCreate(context, "unrdf lanes", ALLOCSET_DEFAULT_SIZES);
 	UnrdfLaneSet *set = MemoryContextAllocZero(mine, sizeof(UnrdfLaneSet));
-	HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Known), .hcxt = mine};
+	HASHCTL known = {.keysize = sizeof(int64), .entrysize = sizeof(Known), .hcxt = mine};
+	HASHCTL queues = {.keysize = sizeof(int32), .entrysize = sizeof(KnownQueue), .hcxt = mine};
 
 	set->context = mine;
+	set->began = set->now = now;
 	set->entries =
 		SlabContextCreate(mine, "unrdf entries", 4 * SLAB_DEFAULT_BLOCK_SIZE, sizeof(UnrdfEntry));
-	set->known = hash_create("unrdf known jobs", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	set->known =
+		hash_create("unrdf known jobs", 1024, &known, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	set->queue_ids =
+		hash_create("unrdf known queues", 64, &queues, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_init(&set->queues);
+	dlist_init(&set->readers);
+	dlist_init(&set->flow_readers);
+	UnrdfChooseInit(set);
 	set->horizon.at = DT_NOEND;
 	UnrdfLaneSetMemory(set, memory);
 	return set;
@@ -98,28 +102,26 @@ UnrdfLaneQueues(UnrdfLaneSet *set)
 	return &set->queues;
 }
 
-/* UnrdfLaneQueueGet returns a queue, which is made where it is new. */
+/* UnrdfLaneQueueGet returns a queue, which is made, with no limits, where it is new. */
 UnrdfLaneQueue *
-UnrdfLaneQueueGet(UnrdfLaneSet *set, int32 id, bool *is_new)
+UnrdfLaneQueueGet(UnrdfLaneSet *set, int32 id)
 {
-	dlist_iter iter;
+	bool found;
+	KnownQueue *known = hash_search(set->queue_ids, &id, HASH_ENTER, &found);
 	UnrdfLaneQueue *queue;
 
-	*is_new = false;
-	dlist_foreach (iter, &set->queues)
-	{
-		queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
-		if (queue->id == id)
-			return queue;
-	}
-	*is_new = true;
+	if (found)
+		return known->queue;
 	queue = MemoryContextAllocZero(set->context, sizeof(UnrdfLaneQueue));
 	queue->id = id;
+	queue->settings.weight = 1;
+	queue->timer.queue = queue;
 	dlist_push_tail(&set->queues, &queue->node);
+	known->queue = queue;
 	return queue;
 }
 
-/* UnrdfLaneGet returns a lane, which is made, with a follower at the beginning, where it is new. */
+/* UnrdfLaneGet returns a lane, which is made, with a reader at the beginning, where it is new. */
 UnrdfLane *
 UnrdfLaneGet(UnrdfLaneSet *set, UnrdfLaneQueue *queue, int priority)
 {
@@ -130,15 +132,8 @@ UnrdfLaneGet(UnrdfLaneSet *set, UnrdfLaneQueue *queue, int priority)
 	lane = MemoryContextAllocZero(set->context, sizeof(UnrdfLane));
 	lane->queue = queue;
 	lane->priority = priority;
-	dlist_init(&lane->ready);
-	lane->follower.table = UNRDF_JOB;
-	lane->follower.index = UNRDF_JOB_LANE_IDX;
-	lane->follower.nprefix = 2;
-	lane->follower.prefix[0] = Int32GetDatum(queue->id);
-	lane->follower.prefix[1] = Int16GetDatum(priority);
-	lane->follower.xid_column = JOB_XID;
-	lane->follower.id_column = JOB_ID;
-	UnrdfFollowInit(&lane->follower, set->context);
+	UnrdfReaderInit(&lane->reader, lane, NULL, set->context);
+	UnrdfLaneInit(set, lane);
 	queue->lanes[priority] = lane;
 	set->nlanes++;
 	return lane;
@@ -155,14 +150,15 @@ UnrdfEntryFind(UnrdfLaneSet *set, int64 job)
 
 /* UnrdfEntryAdd makes a job known, as OUT; the caller fills it in and puts it somewhere. It must not be known. */
 UnrdfEntry *
-UnrdfEntryAdd(UnrdfLaneSet *set, UnrdfLane *lane, int64 job)
+UnrdfEntryAdd(UnrdfLaneSet *set, UnrdfFlow *flow, int64 job)
 {
 	Known *known;
 	UnrdfEntry *entry = MemoryContextAllocZero(set->entries, sizeof(UnrdfEntry));
 	bool found;
 
 	entry->job = job;
-	entry->lane = lane;
+	entry->flow = flow;
+	flow->nentries++;
 	entry->attempt = 1;
 	entry->place = UNRDF_OUT;
 	known = hash_search(set->known, &job, HASH_ENTER, &found);
@@ -243,20 +239,36 @@ compare_due(const void *a, const void *b)
 static void
 forget(UnrdfLaneSet *set, UnrdfEntry *entry)
 {
+	UnrdfFlow *flow = entry->flow;
+
+	UnrdfUngrant(set, entry);
 	hash_search(set->known, &entry->job, HASH_REMOVE, NULL);
 	pfree(entry);
+	flow->nentries--;
+	UnrdfFlowEnd(set, flow);
 }
 
 static void
 make_ready(UnrdfLaneSet *set, UnrdfEntry *entry, bool first)
 {
+	UnrdfFlow *flow = entry->flow;
+
 	entry->place = UNRDF_READY;
-	if (first)
-		dlist_push_head(&entry->lane->ready, &entry->node);
+	if (first || entry->granted)
+		dlist_push_head(&flow->ready, &entry->node);
 	else
-		dlist_push_tail(&entry->lane->ready, &entry->node);
-	entry->lane->nready++;
+		dlist_push_tail(&flow->ready, &entry->node);
+	flow->nready++;
+	lane_of(flow)->nready++;
 	set->nready++;
+	UnrdfFlowChanged(set, flow);
+}
+
+/* Whether only the dispatcher knows when an entry is due, or that it keeps a place: it must not be forgotten. */
+static bool
+only_here(const UnrdfEntry *entry)
+{
+	return entry->due_unsaved || entry->granted;
 }
 
 /* Keeps the earlier half of the delayed entries; a sorted array is a heap. */
@@ -271,7 +283,7 @@ shrink_heap(UnrdfLaneSet *set)
 	set->horizon.at = set->heap[keep]->due;
 	set->horizon.job = set->heap[keep]->job;
 	for (int i = keep; i < set->nheap; i++)
-		if (set->heap[i]->due_unsaved)
+		if (only_here(set->heap[i]))
 			make_ready(set, set->heap[i], false); /* early, which does no harm */
 		else
 			forget(set, set->heap[i]);
@@ -287,7 +299,9 @@ UnrdfEntryPut(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz now)
 		make_ready(set, entry, false);
 		return;
 	}
-	if (!entry->due_unsaved && !is_before(entry, set->horizon.at, set->horizon.job))
+	if (entry->attempt > 1 && UnrdfKeepsPlace(entry))
+		UnrdfGrant(set, entry);
+	if (!only_here(entry) && !is_before(entry, set->horizon.at, set->horizon.job))
 	{
 		forget(set, entry);
 		return;
@@ -299,68 +313,36 @@ UnrdfEntryPut(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz now)
 		shrink_heap(set);
 }
 
-static bool
-open_for(const UnrdfLaneQueue *queue)
+/* UnrdfEntryAdopt counts an OUT entry that an executor had in hand before this dispatcher began. */
+void
+UnrdfEntryAdopt(UnrdfLaneSet *set, UnrdfEntry *entry)
 {
-	return !queue->paused && (queue->max_running == 0 || queue->running < queue->max_running);
-}
-
-/* UnrdfEntryIsOpen tells whether an entry is READY and its queue lets it run. */
-bool
-UnrdfEntryIsOpen(const UnrdfEntry *entry)
-{
-	return entry->place == UNRDF_READY && open_for(entry->lane->queue);
-}
-
-/*
- * UnrdfEntryPeek returns the entry that is next; NULL where there is none, or none that may go before what has to be read
- * first.
- */
-UnrdfEntry *
-UnrdfEntryPeek(UnrdfLaneSet *set)
-{
-	dlist_iter iter;
-
-	if (set->nready == 0)
-		return NULL;
-	for (int p = 0; p < UNRDF_PRIORITIES; p++)
-	{
-		bool more = false;
-
-		dlist_foreach (iter, &set->queues)
-		{
-			UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
-			UnrdfLane *lane = queue->lanes[p];
-
-			if (lane == NULL || !open_for(queue))
-				continue;
-			if (lane->nready > 0)
-				return dlist_container(UnrdfEntry, node, dlist_head_node(&lane->ready));
-			more = more || UnrdfLaneHasMore(lane);
-		}
-		if (more)
-			return NULL;
-	}
-	return NULL;
+	UnrdfStarted(set, entry);
 }
 
 /* UnrdfEntryOut takes a READY or DELAYED entry out, to be handed out. */
 void
 UnrdfEntryOut(UnrdfLaneSet *set, UnrdfEntry *entry)
 {
+	UnrdfFlow *flow = entry->flow;
+
 	if (entry->place == UNRDF_READY)
 	{
 		dlist_delete(&entry->node);
-		entry->lane->nready--;
+		flow->nready--;
 		set->nready--;
+		lane_of(flow)->nready--;
+		if (flow->nready == 0)
+			set->hungry_known = false;
 	}
 	else
 		heap_remove(set, entry->heap_index);
 	entry->place = UNRDF_OUT;
-	entry->lane->queue->running++;
+	UnrdfStarted(set, entry);
+	UnrdfFlowChanged(set, flow);
 }
 
-/* UnrdfEntryTake takes out the entry that is next; its queue goes to the end of the turn. NULL when there is none. */
+/* UnrdfEntryTake takes out the entry that is next; the others have their turn before its like. NULL when there is none. */
 UnrdfEntry *
 UnrdfEntryTake(UnrdfLaneSet *set)
 {
@@ -368,17 +350,16 @@ UnrdfEntryTake(UnrdfLaneSet *set)
 
 	if (entry == NULL)
 		return NULL;
+	UnrdfServed(set, entry->flow);
 	UnrdfEntryOut(set, entry);
-	dlist_delete(&entry->lane->queue->node);
-	dlist_push_tail(&set->queues, &entry->lane->queue->node);
 	return entry;
 }
 
-/* UnrdfEntryBack returns an entry that was handed out and not run to the head of its lane. */
+/* UnrdfEntryBack returns an entry that was handed out and not run to the head of its flow. */
 void
 UnrdfEntryBack(UnrdfLaneSet *set, UnrdfEntry *entry)
 {
-	entry->lane->queue->running--;
+	UnrdfStopped(set, entry, true);
 	make_ready(set, entry, true);
 }
 
@@ -386,7 +367,9 @@ UnrdfEntryBack(UnrdfLaneSet *set, UnrdfEntry *entry)
 void
 UnrdfEntryDelay(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz due, bool saved, TimestampTz now)
 {
-	entry->lane->queue->running--;
+	UnrdfStopped(set, entry, false);
+	if (!UnrdfKeepsPlace(entry))
+		UnrdfUngrant(set, entry);
 	entry->due = due;
 	entry->due_unsaved = !saved;
 	UnrdfEntryPut(set, entry, now);
@@ -396,27 +379,41 @@ UnrdfEntryDelay(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz due, bool save
 void
 UnrdfEntryRemove(UnrdfLaneSet *set, UnrdfEntry *entry)
 {
-	entry->lane->queue->running--;
+	UnrdfStopped(set, entry, false);
 	forget(set, entry);
 }
 
-/* UnrdfEntriesBecomeReady moves delayed entries that are due to their lanes, or forgets them where those are full. */
+/* Whether there is room for an entry that has become due. */
+static bool
+has_room(UnrdfLaneSet *set, const UnrdfEntry *entry)
+{
+	const UnrdfFlow *flow = entry->flow;
+
+	return entry->granted || flow->nready < 2 * (flow->id == 0 ? set->window : set->flow_window);
+}
+
+/* UnrdfEntriesBecomeReady readies delayed entries that are due, or forgets them where there is no room. */
 void
 UnrdfEntriesBecomeReady(UnrdfLaneSet *set, TimestampTz now)
 {
 	while (set->nheap > 0 && set->heap[0]->due <= now)
 	{
 		UnrdfEntry *entry = set->heap[0];
+		UnrdfFlow *flow = entry->flow;
 
 		heap_remove(set, 0);
-		if (entry->lane->nready < 2 * set->window)
-			make_ready(set, entry, false);
-		else
+		if (has_room(set, entry))
 		{
-			entry->lane->again =
-				Min(entry->lane->again ? entry->lane->again : entry->xid, entry->xid);
-			forget(set, entry);
+			make_ready(set, entry, false);
+			continue;
 		}
+		if (flow->id == 0)
+			UnrdfReaderAgain(set, &lane_of(flow)->reader, entry->xid);
+		else if (flow->reader)
+			UnrdfReaderAgain(set, flow->reader, entry->xid);
+		else
+			(void) UnrdfFlowTakes(set, flow, entry->xid);
+		forget(set, entry);
 	}
 }
 
@@ -425,20 +422,6 @@ TimestampTz
 UnrdfNextDue(UnrdfLaneSet *set)
 {
 	return set->nheap > 0 ? set->heap[0]->due : set->horizon.at;
-}
-
-/* UnrdfLaneHasMore tells whether a lane has, or may have, jobs that could be read now if there is room. */
-bool
-UnrdfLaneHasMore(const UnrdfLane *lane)
-{
-	return lane->behind || lane->again != 0 || lane->follower.reading;
-}
-
-/* UnrdfLaneRoom returns how many more entries a lane may have; 0 until it is half empty, so that reads are few. */
-int
-UnrdfLaneRoom(UnrdfLaneSet *set, UnrdfLane *lane)
-{
-	return lane->nready > set->window / 2 ? 0 : set->window - lane->nready;
 }
 
 /* UnrdfReadyCount returns how many entries are READY. */
@@ -453,6 +436,21 @@ int
 UnrdfLaneCount(UnrdfLaneSet *set)
 {
 	return set->nlanes;
+}
+
+static uint64
+floor_of(const UnrdfReader *reader)
+{
+	uint64 floor = UnrdfFollowFloor(&reader->follower);
+
+	return reader->again != 0 ? Min(floor, reader->again) : floor;
+}
+
+/* Whether a new dispatcher, which reads from the floor on, has to come to an entry there. */
+static bool
+holds_floor(const UnrdfEntry *entry, TimestampTz now)
+{
+	return entry->place != UNRDF_DELAYED || entry->due <= now || only_here(entry);
 }
 
 /*
@@ -471,23 +469,23 @@ UnrdfLaneFloors(UnrdfLaneSet *set, TimestampTz now)
 		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
 
 		for (int p = 0; p < UNRDF_PRIORITIES; p++)
-		{
-			UnrdfLane *lane = queue->lanes[p];
+			if (queue->lanes[p])
+				queue->lanes[p]->floor = floor_of(&queue->lanes[p]->reader);
+	}
+	dlist_foreach (iter, &set->flow_readers)
+	{
+		UnrdfReader *reader = dlist_container(UnrdfReader, member, iter.cur);
 
-			if (lane == NULL)
-				continue;
-			lane->floor = UnrdfFollowFloor(&lane->follower);
-			if (lane->again != 0)
-				lane->floor = Min(lane->floor, lane->again);
-		}
+		reader->lane->floor = Min(reader->lane->floor, floor_of(reader));
 	}
 	hash_seq_init(&seq, set->known);
 	while ((known = hash_seq_search(&seq)) != NULL)
 	{
 		UnrdfEntry *entry = known->entry;
+		UnrdfLane *lane = lane_of(entry->flow);
 
-		if (entry->place != UNRDF_DELAYED || entry->due <= now || entry->due_unsaved)
-			entry->lane->floor = Min(entry->lane->floor, entry->xid);
+		if (holds_floor(entry, now))
+			lane->floor = Min(lane->floor, entry->xid);
 	}
 }
 

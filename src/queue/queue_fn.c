@@ -19,6 +19,7 @@
 #include "queue/job.h"
 
 PG_FUNCTION_INFO_V1(unrdf_create_queue);
+PG_FUNCTION_INFO_V1(unrdf_alter_queue);
 PG_FUNCTION_INFO_V1(unrdf_pause_queue);
 PG_FUNCTION_INFO_V1(unrdf_resume_queue);
 PG_FUNCTION_INFO_V1(unrdf_register_handler);
@@ -75,6 +76,13 @@ unrdf_create_queue(PG_FUNCTION_ARGS)
 }
 
 Datum
+unrdf_alter_queue(PG_FUNCTION_ARGS)
+{
+	UnrdfAlterQueue(PG_GETARG_TEXT_PP(0), PG_GETARG_JSONB_P(1));
+	PG_RETURN_VOID();
+}
+
+Datum
 unrdf_pause_queue(PG_FUNCTION_ARGS)
 {
 	UnrdfPauseQueue(PG_GETARG_TEXT_PP(0), true);
@@ -123,6 +131,16 @@ checked_handler(text *name)
 	return h->id;
 }
 
+static text *
+checked_name(Datum value, const char *what)
+{
+	text *name = DatumGetTextPP(value);
+
+	if (VARSIZE_ANY_EXHDR(name) == 0 || VARSIZE_ANY_EXHDR(name) > 1024)
+		out_of_range(what, "between 1 and 1024 bytes long");
+	return name;
+}
+
 /* Reads the arguments that enqueue and enqueue_many share. */
 static void
 read_request(FunctionCallInfo fcinfo, const char *name, UnrdfEnqueue *request)
@@ -151,18 +169,13 @@ read_request(FunctionCallInfo fcinfo, const char *name, UnrdfEnqueue *request)
 		job->max_attempts = range_arg(fcinfo, 7, "max_attempts", 1, UNRDF_MAX_ATTEMPTS);
 	job->timeout_ms =
 		PG_ARGISNULL(8) ? -1 : (int) interval_millis(PG_GETARG_INTERVAL_P(8), "timeout");
+	if (!PG_ARGISNULL(9))
+		job->group_key = checked_name(PG_GETARG_DATUM(9), "group_key");
+	if (!PG_ARGISNULL(10))
+		job->tenant = checked_name(PG_GETARG_DATUM(10), "tenant");
 	job->owner = GetUserId();
 }
 
-static text *
-checked_key(Datum value)
-{
-	text *key = DatumGetTextPP(value);
-
-	if (VARSIZE_ANY_EXHDR(key) == 0 || VARSIZE_ANY_EXHDR(key) > 1024)
-		out_of_range("key", "between 1 and 1024 bytes long");
-	return key;
-}
 
 Datum
 unrdf_enqueue(PG_FUNCTION_ARGS)
@@ -175,7 +188,7 @@ unrdf_enqueue(PG_FUNCTION_ARGS)
 	request.job.args = PG_GETARG_JSONB_P(1);
 	UnrdfCheckArgs(request.job.args, &scratch);
 	if (!PG_ARGISNULL(5))
-		request.job.key = checked_key(PG_GETARG_DATUM(5));
+		request.job.key = checked_name(PG_GETARG_DATUM(5), "key");
 	PG_RETURN_INT64(UnrdfEnqueueOne(&request));
 }
 
@@ -193,7 +206,7 @@ read_keys(ArrayType *array, int n)
 		out_of_range("keys", "as long as args");
 	keys = palloc(n * sizeof(text *));
 	for (int i = 0; i < n; i++)
-		keys[i] = isnull[i] ? NULL : checked_key(values[i]);
+		keys[i] = isnull[i] ? NULL : checked_name(values[i], "key");
 	return keys;
 }
 

@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -76,7 +77,7 @@ typedef struct Dispatcher
 	Helper publisher;
 	int cores;
 	/* while reading */
-	UnrdfLane *lane;
+	UnrdfReader *reader;
 	bool probing; /* what is read may have been known, and have ended, before */
 	UnrdfIdLookup receipts;
 	UnrdfLookup attempts;
@@ -111,14 +112,8 @@ read_config(Dispatcher *d)
 		ids[i] = DatumGetInt32(UnrdfResult(i, 0, &isnull));
 	SPI_finish();
 	for (uint64 i = 0; i < n; i++)
-	{
-		UnrdfQueue settings;
-		UnrdfLaneQueue *queue = UnrdfLaneQueueGet(d->lanes, ids[i], &isnull);
-
-		UnrdfQueueById(ids[i], &settings);
-		queue->paused = settings.paused;
-		queue->max_running = settings.max_running;
-	}
+		UnrdfQueueSet(d->lanes, UnrdfLaneQueueGet(d->lanes, ids[i]),
+					  UnrdfQueueRowSettings(UnrdfQueueRowById(ids[i])));
 	pfree(ids);
 	UnrdfTimingsReread(d->timings);
 }
@@ -182,16 +177,50 @@ end_loading(Dispatcher *d)
 	UnrdfLookupEnd(&d->attempts);
 }
 
-/* A follower's row becomes an entry. A job with a time may have been known by it before the follower came to its row. */
+/* Makes the flow of a job, as its queue's settings and the job have it. */
+static UnrdfFlow *
+make_flow(Dispatcher *d, UnrdfLane *lane, const UnrdfJob *job)
+{
+	UnrdfFlowKey key = {.id = job->flow};
+
+	key.share = UnrdfShareOf(job, &key.weight);
+	key.group = job->group_key ? text_to_cstring(job->group_key) : NULL;
+	return UnrdfFlowMake(d->lanes, lane, &key);
+}
+
+/* The flow of a row that has one. */
+static UnrdfFlow *
+flow_of_row(Dispatcher *d, UnrdfLane *lane, TupleTableSlot *slot, int64 id)
+{
+	UnrdfFlow *flow = UnrdfFlowFind(d->lanes, lane, id);
+	UnrdfJob job;
+
+	if (flow)
+		return flow;
+	UnrdfJobRead(slot, &job);
+	return make_flow(d, lane, &job);
+}
+
+/*
+ * A follower's row becomes an entry, unless its flow has a reader of its own. A job with a time may have been known by it before
+ * the follower came to its row.
+ */
 static void
 admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 {
 	Dispatcher *d = arg;
+	UnrdfFlow *flow = d->reader->flow;
 	UnrdfEntry *entry;
 	TimestampTz run_at;
 	bool isnull;
-	int32 handler = DatumGetInt32(slot_getattr(slot, JOB_HANDLER + 1, &isnull));
+	int64 flow_id = DatumGetInt64(slot_getattr(slot, JOB_FLOW + 1, &isnull));
 
+	if (flow == NULL)
+	{
+		flow = isnull ? d->reader->lane->plain : flow_of_row(d, d->reader->lane, slot, flow_id);
+		if (!UnrdfFlowTakes(d->lanes, flow, xid))
+			return;
+	}
 	run_at = DatumGetTimestampTz(slot_getattr(slot, JOB_RUN_AT + 1, &isnull));
 	if (isnull)
 		run_at = DT_NOBEGIN;
@@ -201,48 +230,56 @@ admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 		d->probing = true;
 	}
 	if (UnrdfEntryFind(d->lanes, id) || (d->probing && UnrdfIdLookupFind(&d->receipts, id)))
+	{
+		UnrdfFlowEnd(d->lanes, flow);
 		return;
-	entry = UnrdfEntryAdd(d->lanes, d->lane, id);
+	}
+	entry = UnrdfEntryAdd(d->lanes, flow, id);
 	entry->xid = xid;
-	entry->handler = handler;
+	entry->handler = DatumGetInt32(slot_getattr(slot, JOB_HANDLER + 1, &isnull));
 	entry->tid = slot->tts_tid;
 	entry->due = run_at;
-	UnrdfTimingKnow(d->timings, handler);
+	UnrdfTimingKnow(d->timings, entry->handler);
 	if (d->probing)
 		go_on_from_attempts(d, entry);
 	UnrdfEntryPut(d->lanes, entry, UnrdfNow());
 }
 
 /*
- * A lane that is wanted stays behind until its follower has taken a target: what it goes on reading of an earlier one does
+ * A reader that is wanted stays behind until its follower has taken a target: what it goes on reading of an earlier one does
  * not have what has come since, and nobody says so a second time.
  */
 static void
-read_lane(Dispatcher *d, UnrdfLane *lane, bool wanted)
+read_jobs(Dispatcher *d, UnrdfReader *reader, bool wanted)
 {
-	int room = Min(READ_MOST, UnrdfLaneRoom(d->lanes, lane));
+	UnrdfFollower *follower = &reader->follower;
+	int room = Min(READ_MOST, UnrdfReaderRoom(d->lanes, reader));
+	uint64 next;
 	bool first;
 
-	lane->behind |= wanted;
+	reader->behind |= wanted;
+	UnrdfReaderNote(d->lanes, reader);
 	if (room == 0)
 		return;
-	if (lane->again != 0 && UnrdfFollowedAll(&lane->follower))
+	if (reader->again != 0 && UnrdfFollowedAll(follower))
 	{
-		UnrdfFollowAgain(&lane->follower, lane->again);
-		lane->again = 0;
+		UnrdfFollowAgain(follower, reader->again);
+		reader->again = 0;
 	}
-	if (!lane->follower.reading)
-		lane->behind = false;
-	d->lane = lane;
-	first = !lane->follower.started;
-	d->probing = first || lane->follower.seen.xmin <= Max(d->restored_until, lane->met_until);
+	if (!follower->reading)
+		reader->behind = false;
+	d->reader = reader;
+	first = !follower->started;
+	d->probing = first || follower->seen.xmin <= Max(d->restored_until, reader->met_until);
 	if (d->probing)
 		begin_loading(d);
-	UnrdfFollow(&lane->follower, room, admit, d);
+	UnrdfFollow(follower, room, admit, d);
+	next = U64FromFullTransactionId(ReadNextFullTransactionId());
 	if (first)
-		lane->met_until = U64FromFullTransactionId(ReadNextFullTransactionId());
+		reader->met_until = next;
 	if (d->probing)
 		end_loading(d);
+	UnrdfReaderDone(d->lanes, reader, next);
 }
 
 /* Whether the lane of a queue and priority has any job at all. */
@@ -267,50 +304,50 @@ bit_is_set(const uint64 *bits, int bit)
 	return (bits[bit / 64] >> (bit % 64)) & 1;
 }
 
-/* Reads the lanes that have something to read; all of them in a sweep. Inside a transaction. */
+/* Makes lanes of a queue that have come into being known, as far as the hints say so. */
+static void
+find_lanes(Dispatcher *d, UnrdfLaneQueue *queue, const uint64 *hints, bool sweep)
+{
+	for (int p = 0; p < UNRDF_PRIORITIES; p++)
+		if (queue->lanes[p] == NULL && (sweep || bit_is_set(hints, UnrdfLaneBit(queue->id, p))) &&
+			lane_exists(queue->id, p))
+			(void) UnrdfLaneGet(d->lanes, queue, p);
+}
+
+/* Reads what there is to read; all lanes in a sweep. Inside a transaction. */
 static void
 read_lanes(Dispatcher *d, const uint64 *hints, bool sweep)
 {
+	dlist_mutable_iter each;
 	dlist_iter iter;
 
 	dlist_foreach (iter, UnrdfLaneQueues(d->lanes))
 	{
 		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
 
+		find_lanes(d, queue, hints, sweep);
 		for (int p = 0; p < UNRDF_PRIORITIES; p++)
 		{
 			UnrdfLane *lane = queue->lanes[p];
-			bool wanted = sweep || bit_is_set(hints, UnrdfLaneBit(queue->id, p));
 
-			if (lane == NULL && wanted && lane_exists(queue->id, p))
-			{
-				lane = UnrdfLaneGet(d->lanes, queue, p);
-				UnrdfLaneSetMemory(d->lanes, unrdf_dispatcher_memory * (Size) 1024);
-			}
-			if (lane && (wanted || UnrdfLaneHasMore(lane)))
-				read_lane(d, lane, wanted);
+			if (lane && (sweep || bit_is_set(hints, UnrdfLaneBit(queue->id, p))))
+				read_jobs(d, &lane->reader, true);
 		}
 	}
+	UnrdfLaneSetMemory(d->lanes, unrdf_dispatcher_memory * (Size) 1024);
+	dlist_foreach_modify (each, UnrdfReaders(d->lanes))
+		read_jobs(d, dlist_container(UnrdfReader, node, each.cur), false);
 }
 
-/* Whether a lane stopped in the middle and has room now. */
+/* Whether something has more to read, and room for it. */
 static bool
-lane_waits(Dispatcher *d)
+reader_waits(Dispatcher *d)
 {
 	dlist_iter iter;
 
-	dlist_foreach (iter, UnrdfLaneQueues(d->lanes))
-	{
-		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
-
-		for (int p = 0; p < UNRDF_PRIORITIES; p++)
-		{
-			UnrdfLane *lane = queue->lanes[p];
-
-			if (lane && UnrdfLaneHasMore(lane) && UnrdfLaneRoom(d->lanes, lane) > 0)
-				return true;
-		}
-	}
+	dlist_foreach (iter, UnrdfReaders(d->lanes))
+		if (UnrdfReaderRoom(d->lanes, dlist_container(UnrdfReader, node, iter.cur)) > 0)
+			return true;
 	return false;
 }
 
@@ -319,15 +356,16 @@ static UnrdfEntry *
 load_entry(Dispatcher *d, int64 id)
 {
 	UnrdfJob job;
-	UnrdfLaneQueue *queue;
+	UnrdfLane *lane;
+	UnrdfFlow *flow;
 	UnrdfEntry *entry;
-	bool is_new;
 
 	if (UnrdfEntryFind(d->lanes, id) || !UnrdfJobFetch(id, &job) ||
 		UnrdfIdLookupFind(&d->receipts, id))
 		return NULL;
-	queue = UnrdfLaneQueueGet(d->lanes, job.queue, &is_new);
-	entry = UnrdfEntryAdd(d->lanes, UnrdfLaneGet(d->lanes, queue, job.priority), id);
+	lane = UnrdfLaneGet(d->lanes, UnrdfLaneQueueGet(d->lanes, job.queue), job.priority);
+	flow = UnrdfFlowFind(d->lanes, lane, job.flow);
+	entry = UnrdfEntryAdd(d->lanes, flow ? flow : make_flow(d, lane, &job), id);
 	entry->xid = job.xid;
 	entry->handler = job.handler;
 	ItemPointerSetInvalid(&entry->tid);
@@ -403,11 +441,14 @@ take_hints(Dispatcher *d, uint64 *hints)
 		{
 			UnrdfLane *lane = queue->lanes[p];
 			int bit = UnrdfLaneBit(queue->id, p);
-			bool is_full = lane != NULL && UnrdfLaneRoom(d->lanes, lane) == 0;
+			bool is_full = lane != NULL && UnrdfReaderRoom(d->lanes, &lane->reader) == 0;
 
 			(is_full ? full : open)[bit / 64] |= UINT64CONST(1) << (bit % 64);
 			if (is_full && (pg_atomic_read_u64(&d->db->lanes[bit / 64]) >> (bit % 64)) & 1)
-				lane->behind = true;
+			{
+				lane->reader.behind = true;
+				UnrdfReaderNote(d->lanes, &lane->reader);
+			}
 		}
 	}
 	for (int i = 0; i < UNRDF_LANE_BITS / 64; i++)
@@ -434,7 +475,7 @@ look(Dispatcher *d)
 	bool horizon = UnrdfHorizonMoves(d->lanes, &room);
 	bool hinted = take_hints(d, hints);
 
-	if (!hinted && !sweep && !config && !horizon && !lane_waits(d))
+	if (!hinted && !sweep && !config && !horizon && !reader_waits(d))
 		return;
 	UnrdfXactBegin("reading jobs");
 	if (sweep || config)
@@ -595,7 +636,7 @@ ready_suspect(Dispatcher *d)
 		UnrdfEntry *entry = UnrdfEntryFind(d->lanes, d->suspects[i].job);
 
 		if (entry && (entry->suspect || entry->kind == UNRDF_TASK_CRASHED) &&
-			UnrdfEntryIsOpen(entry))
+			UnrdfEntryIsOpen(d->lanes, entry))
 			return entry;
 	}
 	return NULL;
@@ -735,7 +776,7 @@ adopt(Dispatcher *d)
 			UnrdfEntry *entry = load_entry(d, slot->tasks[t].job);
 
 			if (entry)
-				entry->lane->queue->running++;
+				UnrdfEntryAdopt(d->lanes, entry);
 		}
 	}
 	for (int i = 0; i < d->nsuspects; i++)
@@ -774,7 +815,8 @@ time_to_wait(Dispatcher *d)
 	long ms = UnrdfMillisUntil(UnrdfNextDue(d->lanes), unrdf_sweep_interval);
 
 	ms = Min(ms, UnrdfMillisUntilTick(d->next_sweep, unrdf_sweep_interval));
-	if (!d->restoring && lane_waits(d))
+	ms = Min(ms, UnrdfMillisUntilTick(UnrdfNextTick(d->lanes), unrdf_sweep_interval));
+	if (!d->restoring && reader_waits(d))
 		return 0;
 	/* jobs wait for an executor: look again whether more are needed */
 	if (UnrdfReadyCount(d->lanes) > 0 && d->pool.n < unrdf_max_executors)
@@ -790,6 +832,7 @@ step(Dispatcher *d)
 	take_results(d);
 	keep_helpers(d);
 	look(d);
+	UnrdfLanesTick(d->lanes, UnrdfTicks());
 	UnrdfEntriesBecomeReady(d->lanes, UnrdfNow());
 	UnrdfPoolCount(&d->pool);
 	if (!d->restoring)
@@ -808,7 +851,7 @@ init(Dispatcher *d)
 	memset(d, 0, sizeof(*d));
 	MemoryContextSwitchTo(context);
 	d->db = UnrdfWorkerAttach(UNRDF_DISPATCHER);
-	d->lanes = UnrdfLaneSetCreate(context, unrdf_dispatcher_memory * (Size) 1024);
+	d->lanes = UnrdfLaneSetCreate(context, unrdf_dispatcher_memory * (Size) 1024, UnrdfTicks());
 	d->timings = UnrdfTimingsCreate(context);
 	d->nsuspects = UnrdfCrashSuspects(MyDatabaseId, &d->suspects);
 	d->cores = (int) Max(1, sysconf(_SC_NPROCESSORS_ONLN));

@@ -55,11 +55,10 @@ UnrdfFloorRead(UnrdfLaneSet *lanes, int64 restores)
 	n = UnrdfExecute(&read_floor, values, NULL, true);
 	for (uint64 i = 0; i < n; i++)
 	{
-		UnrdfLaneQueue *queue =
-			UnrdfLaneQueueGet(lanes, DatumGetInt32(UnrdfResult(i, 1, &isnull)), &isnull);
+		UnrdfLaneQueue *queue = UnrdfLaneQueueGet(lanes, DatumGetInt32(UnrdfResult(i, 1, &isnull)));
 		UnrdfLane *lane = UnrdfLaneGet(lanes, queue, DatumGetInt16(UnrdfResult(i, 2, &isnull)));
 
-		lane->follower.from = DatumGetUInt64(UnrdfResult(i, 3, &isnull));
+		lane->reader.follower.from = DatumGetUInt64(UnrdfResult(i, 3, &isnull));
 		horizon.at = DatumGetTimestampTz(UnrdfResult(i, 0, &isnull));
 		horizon.job = PG_INT64_MIN;
 	}

@@ -15,6 +15,7 @@ my %changing = (
 	add_cosignatures => "unrdf.add_cosignatures('')",
 	add_log_key => 'unrdf.add_log_key()',
 	add_witness_key => 'unrdf.add_witness_key()',
+	alter_queue => "unrdf.alter_queue('default', '{}')",
 	audit_table => "unrdf.audit_table('audited')",
 	cancel => 'unrdf.cancel(:pending)',
 	create_queue => "unrdf.create_queue('new')",

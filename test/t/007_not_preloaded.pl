@@ -32,7 +32,7 @@ my %needing = (
 	witness_check => "unrdf.witness_check('')",
 	witness_cosign => "unrdf.witness_cosign('log', 1)");
 my %working = reading_calls();
-my @configuring = qw(add_cosignatures create_queue finish_restore grant_access pause_queue register_handler resume_queue trust_witness verify_step watch_log);
+my @configuring = qw(add_cosignatures alter_queue create_queue finish_restore grant_access pause_queue register_handler resume_queue trust_witness verify_step watch_log);
 my %ids = (pending => 1, cancelled => 1, ended => 1);
 
 sub with_ids

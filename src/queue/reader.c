@@ -1,0 +1,131 @@
+/*
+ * reader.c: what the dispatcher has to read, and what of it is kept. Plain data of one process.
+ *
+ * A lane has a follower, which reads all of it. Plain jobs stay in their order, so a lane whose plain jobs fill its window is
+ * simply not read further. Flows (a share's, a group's) must not wait for each other: what they have is kept up to
+ * a window of their own, and a flow that has more gets a follower for itself, by the index on (queue, priority, flow), which begins at the
+ * first job that was not kept. From then on the lane's follower passes the flow's jobs by, and says so (`behind`). When all is read
+ * and nothing of the flow is ready, its reader is given up; until the lane's follower is beyond what the other has met, rows are
+ * looked up before they are taken for new (`met_until`).
+ *
+ * Invariant: a pending job that a lane's follower has passed is known, or delayed beyond the horizon, or is to be read by its
+ * flow's reader, or by the lane's once more (`again`).
+ */
+#include "postgres.h"
+
+#include "queue/lane_set.h"
+
+/* UnrdfReaderInit makes a reader of a lane, or of a flow of it, that begins at the first row. */
+void
+UnrdfReaderInit(UnrdfReader *reader, UnrdfLane *lane, UnrdfFlow *flow, MemoryContext context)
+{
+	UnrdfFollower *f = &reader->follower;
+
+	memset(reader, 0, sizeof(*reader));
+	reader->lane = lane;
+	reader->flow = flow;
+	f->table = UNRDF_JOB;
+	f->index = flow ? UNRDF_JOB_FLOW_IDX : UNRDF_JOB_LANE_IDX;
+	f->nprefix = flow ? 3 : 2;
+	f->prefix[0] = Int32GetDatum(lane->queue->id);
+	f->prefix[1] = Int16GetDatum(lane->priority);
+	f->prefix[2] = Int64GetDatum(flow ? flow->id : 0);
+	f->xid_column = JOB_XID;
+	f->id_column = JOB_ID;
+	UnrdfFollowInit(f, context);
+}
+
+/* UnrdfReaderHasMore tells whether there are, or may be, jobs that could be read now if there is room. */
+bool
+UnrdfReaderHasMore(const UnrdfReader *reader)
+{
+	return reader->behind || reader->again != 0 || reader->follower.reading;
+}
+
+/* UnrdfReaderNote lists a reader that has more, and no other. To be called whenever that may have changed. */
+void
+UnrdfReaderNote(UnrdfLaneSet *set, UnrdfReader *reader)
+{
+	bool more = UnrdfReaderHasMore(reader);
+
+	set->hungry_known = false;
+	if (more == reader->listed)
+		return;
+	reader->listed = more;
+	if (more)
+		dlist_push_tail(&set->readers, &reader->node);
+	else
+		dlist_delete(&reader->node);
+}
+
+/* UnrdfReaders returns the list of those that have more to read. */
+dlist_head *
+UnrdfReaders(UnrdfLaneSet *set)
+{
+	return &set->readers;
+}
+
+/* UnrdfReaderRoom returns how many jobs may be read; 0 until what there is is half used up, so that reads are few. */
+int
+UnrdfReaderRoom(UnrdfLaneSet *set, const UnrdfReader *reader)
+{
+	int kept = reader->flow ? reader->flow->nready : reader->lane->plain->nready;
+	int window = reader->flow ? set->flow_window : set->window;
+
+	if (kept > window / 2 || (set->nready >= set->most_ready && reader->lane->nready > 0))
+		return 0;
+	return window - kept;
+}
+
+/* UnrdfReaderAgain has jobs from this transaction on read once more. */
+void
+UnrdfReaderAgain(UnrdfLaneSet *set, UnrdfReader *reader, uint64 xid)
+{
+	reader->again = reader->again ? Min(reader->again, xid) : xid;
+	UnrdfReaderNote(set, reader);
+}
+
+/*
+ * UnrdfFlowTakes tells whether a flow keeps a job of this transaction that its lane has read. If not, the flow's own reader
+ * comes to it.
+ */
+bool
+UnrdfFlowTakes(UnrdfLaneSet *set, UnrdfFlow *flow, uint64 xid)
+{
+	if (flow->reader)
+	{
+		flow->reader->behind = true;
+		UnrdfReaderNote(set, flow->reader);
+		return false;
+	}
+	if (flow->id == 0 || flow->nready < set->flow_window)
+		return true;
+	flow->reader = MemoryContextAlloc(set->context, sizeof(UnrdfReader));
+	UnrdfReaderInit(flow->reader, lane_of(flow), flow, set->context);
+	/* what the lane has not come to yet may be older */
+	flow->reader->follower.from = Min(xid, UnrdfFollowFloor(&lane_of(flow)->reader.follower));
+	flow->reader->behind = true;
+	dlist_push_tail(&set->flow_readers, &flow->reader->member);
+	UnrdfReaderNote(set, flow->reader);
+	return false;
+}
+
+/*
+ * UnrdfReaderDone is told that a reader has read; all transaction ids below next_xid have been given out. A flow's reader that
+ * has come to its end is given up, and not to be used any more.
+ */
+void
+UnrdfReaderDone(UnrdfLaneSet *set, UnrdfReader *reader, uint64 next_xid)
+{
+	UnrdfFlow *flow = reader->flow;
+
+	UnrdfReaderNote(set, reader);
+	if (flow == NULL || reader->listed || flow->nready > 0)
+		return;
+	reader->lane->reader.met_until = Max(reader->lane->reader.met_until, next_xid);
+	dlist_delete(&reader->member);
+	UnrdfFollowEnd(&reader->follower);
+	pfree(reader);
+	flow->reader = NULL;
+	UnrdfFlowEnd(set, flow);
+}
