@@ -42,6 +42,8 @@ static const char *const names[UNRDF_RELS] = {
 	[UNRDF_BATCH_AUDITED_IDX] = "batch_audited_idx",
 	[UNRDF_BATCH_SEGMENT] = "batch_segment",
 	[UNRDF_BATCH_SEGMENT_PKEY] = "batch_segment_pkey",
+	[UNRDF_SCHEDULE] = "schedule",
+	[UNRDF_SCHEDULE_RUN] = "schedule_run",
 	[UNRDF_OPERATION_ID] = "operation_id",
 	[UNRDF_RESTORING] = "restoring",
 };

@@ -35,6 +35,8 @@ typedef enum UnrdfRel
 	UNRDF_BATCH_AUDITED_IDX,
 	UNRDF_BATCH_SEGMENT,
 	UNRDF_BATCH_SEGMENT_PKEY,
+	UNRDF_SCHEDULE,
+	UNRDF_SCHEDULE_RUN,
 	UNRDF_OPERATION_ID,
 	UNRDF_RESTORING,
 	UNRDF_RELS
@@ -43,7 +45,7 @@ typedef enum UnrdfRel
 extern Oid UnrdfRelid(UnrdfRel rel);
 extern bool UnrdfInstalled(void);
 
-/* Columns, in the order of sql/10_queue.sql and sql/20_ledger.sql. */
+/* Columns, in the order of sql/10_queue.sql, sql/20_ledger.sql and sql/50_schedule.sql. */
 enum
 {
 	JOB_ID,
@@ -186,6 +188,37 @@ enum
 	SEGMENT_LEAVES,
 	SEGMENT_NODES,
 	SEGMENT_COLUMNS
+};
+enum
+{
+	SCHEDULE_ID,
+	SCHEDULE_OWNER,
+	SCHEDULE_CATCH_UP,
+	SCHEDULE_PRIORITY,
+	SCHEDULE_PAUSED,
+	SCHEDULE_SINCE,
+	SCHEDULE_NAME,
+	SCHEDULE_CRON,
+	SCHEDULE_TIME_ZONE,
+	SCHEDULE_OVERLAP,
+	SCHEDULE_HANDLER,
+	SCHEDULE_QUEUE,
+	SCHEDULE_ARGS,
+	SCHEDULE_COLUMNS
+};
+enum
+{
+	RUN_SCHEDULE,
+	RUN_OWNER,
+	RUN_DUE_AT,
+	RUN_FIRED_AT,
+	RUN_JOB,
+	RUN_MISSED,
+	RUN_BY_HAND,
+	RUN_ACTION,
+	RUN_SQLSTATE,
+	RUN_MESSAGE,
+	RUN_COLUMNS
 };
 
 #endif /* UNRDF_CATALOG_H */

@@ -15,15 +15,28 @@
 /* SQL's pg_advisory_lock uses 1 and 2 */
 #define ADVISORY_SPACE 0x5552
 
-/* UnrdfLock takes a lock exclusively until the transaction ends. */
-void
-UnrdfLock(UnrdfLockClass class, uint32 key)
+static bool
+acquire(UnrdfLockClass class, uint32 key, bool dont_wait)
 {
 	LOCKTAG tag;
 	Oid database = class == UNRDF_LOCK_KEY_FILE ? InvalidOid : MyDatabaseId;
 
 	SET_LOCKTAG_ADVISORY(tag, database, class, key, ADVISORY_SPACE);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	return LockAcquire(&tag, ExclusiveLock, false, dont_wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* UnrdfLock takes a lock exclusively until the transaction ends. */
+void
+UnrdfLock(UnrdfLockClass class, uint32 key)
+{
+	(void) acquire(class, key, false);
+}
+
+/* UnrdfTryLock takes it if it is free; false where somebody else has it. */
+bool
+UnrdfTryLock(UnrdfLockClass class, uint32 key)
+{
+	return acquire(class, key, true);
 }
 
 /* UnrdfLockBucket maps a string to a bucket. */

@@ -9,19 +9,22 @@
  */
 typedef enum UnrdfLockClass
 {
-	UNRDF_LOCK_KEY = 1,  /* idempotency keys, in buckets */
-	UNRDF_LOCK_EPOCH,    /* making an epoch's row */
-	UNRDF_LOCK_SUBJECT,  /* chains of receipts, in buckets */
-	UNRDF_LOCK_WITNESS,  /* logs that this is a witness for, in buckets */
-	UNRDF_LOCK_LOG,      /* integrating; the key is the log */
-	UNRDF_LOCK_PUBLISH,  /* likewise */
-	UNRDF_LOCK_KEY_FILE, /* changing the file of private keys, in all databases */
-	UNRDF_LOCK_VERIFY    /* verifying a log by ranges; the key is the log */
+	UNRDF_LOCK_TICKER = 1, /* firing schedules */
+	UNRDF_LOCK_SCHEDULE,   /* a schedule, by the hash of its name */
+	UNRDF_LOCK_KEY,        /* idempotency keys, in buckets */
+	UNRDF_LOCK_EPOCH,      /* making an epoch's row */
+	UNRDF_LOCK_SUBJECT,    /* chains of receipts, in buckets */
+	UNRDF_LOCK_WITNESS,    /* logs that this is a witness for, in buckets */
+	UNRDF_LOCK_LOG,        /* integrating; the key is the log */
+	UNRDF_LOCK_PUBLISH,    /* likewise */
+	UNRDF_LOCK_KEY_FILE,   /* changing the file of private keys, in all databases */
+	UNRDF_LOCK_VERIFY      /* verifying a log by ranges; the key is the log */
 } UnrdfLockClass;
 
 #define UNRDF_LOCK_BUCKETS 1024
 
 extern void UnrdfLock(UnrdfLockClass class, uint32 key);
+extern bool UnrdfTryLock(UnrdfLockClass class, uint32 key);
 extern uint32 UnrdfLockBucket(const char *bytes, int len, uint32 seed);
 
 #endif /* UNRDF_LOCK_H */

@@ -87,6 +87,26 @@ UnrdfExecuteLatest(UnrdfPlan *plan, Datum *values, const char *nulls)
 	return finish(plan, rc, caller);
 }
 
+/*
+ * UnrdfExecuteAs runs a saved plan as some role, with its rights and not with the caller's: for calls of SQL functions that
+ * have to be what the role's own would be. Raises 42704 where it was dropped.
+ */
+uint64
+UnrdfExecuteAs(Oid role, UnrdfPlan *plan, Datum *values, const char *nulls)
+{
+	Caller caller;
+	int rc;
+
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("role with OID %u does not exist", role)));
+	GetUserIdAndSecContext(&caller.user, &caller.security);
+	SetUserIdAndSecContext(role, caller.security | SECURITY_LOCAL_USERID_CHANGE |
+									 SECURITY_RESTRICTED_OPERATION);
+	rc = SPI_execute_plan(prepared(plan), values, nulls, false, 0);
+	return finish(plan, rc, caller);
+}
+
 /* UnrdfResult returns a value of the last UnrdfExecute; row and column count from 0. */
 Datum
 UnrdfResult(uint64 row, int column, bool *isnull)

@@ -95,6 +95,8 @@ init_shared(void *block)
 		pg_atomic_init_u32(&db->epoch, 0);
 		pg_atomic_init_u32(&db->wants_epoch, 0);
 		pg_atomic_init_u32(&db->config, 0);
+		pg_atomic_init_u32(&db->schedules, 0);
+		pg_atomic_init_u64(&db->ticked, 0);
 		pg_atomic_init_u64(&db->first_write, 0);
 		pg_atomic_init_u64(&db->integrated, 0);
 		pg_atomic_init_u64(&db->dispatched, 0);

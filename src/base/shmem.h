@@ -59,6 +59,8 @@ typedef struct UnrdfDatabase
 	pg_atomic_uint32 epoch;       /* 0: no work in this epoch yet */
 	pg_atomic_uint32 wants_epoch; /* somebody waits for the dispatcher to make the epoch's row */
 	pg_atomic_uint32 config;      /* counts changes of queues and handlers */
+	pg_atomic_uint32 schedules;   /* counts changes of schedules */
+	pg_atomic_uint64 ticked;      /* when somebody fired schedules last; 0: not yet */
 	pg_atomic_uint64 first_write; /* when the epoch's first commit was acknowledged; 0: not yet */
 	pg_atomic_uint64 integrated;  /* leaves integrated since the server's start */
 	pg_atomic_uint64 dispatched;

@@ -347,6 +347,23 @@ UnrdfHandlerByName(text *name)
 	return h;
 }
 
+/*
+ * UnrdfHandlerToEnqueue returns the id of a handler that the current role may enqueue jobs for. Raises 42704 for an unknown one, 42501
+ * where the role may not execute its function, and what UnrdfHandlerArgs does.
+ */
+int32
+UnrdfHandlerToEnqueue(text *name)
+{
+	const UnrdfHandler *h = UnrdfHandlerByName(name);
+
+	(void) UnrdfHandlerArgs(h->function);
+	if (!unrdf_proc_executable(h->function, GetUserId()))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for function %s of handler \"%s\"",
+							   format_procedure(h->function), h->name)));
+	return h->id;
+}
+
 /* UnrdfHandlerById returns a handler, valid until the next call into this file; NULL for an unknown one. */
 const UnrdfHandler *
 UnrdfHandlerById(int32 id)

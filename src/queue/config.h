@@ -58,6 +58,7 @@ extern void UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, i
 								 int32 backoff_ms, int32 backoff_cap_ms, bool own_transaction);
 extern int32 UnrdfQueueId(text *name);
 extern const UnrdfHandler *UnrdfHandlerByName(text *name);
+extern int32 UnrdfHandlerToEnqueue(text *name);
 extern const UnrdfHandler *UnrdfHandlerById(int32 id);
 extern const UnrdfQueueRow *UnrdfQueueRowById(int32 id);
 extern int UnrdfHandlerArgs(Oid function);

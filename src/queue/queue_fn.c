@@ -9,7 +9,6 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/regproc.h"
 #include "utils/tuplestore.h"
 
 #include "base/clock.h"
@@ -117,20 +116,6 @@ unrdf_register_handler(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The job's handler has to exist, and to be executable by who will run it. */
-static int32
-checked_handler(text *name)
-{
-	const UnrdfHandler *h = UnrdfHandlerByName(name);
-
-	(void) UnrdfHandlerArgs(h->function);
-	if (!unrdf_proc_executable(h->function, GetUserId()))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied for function %s of handler \"%s\"",
-							   format_procedure(h->function), h->name)));
-	return h->id;
-}
-
 static text *
 checked_name(Datum value, const char *what)
 {
@@ -154,7 +139,7 @@ read_request(FunctionCallInfo fcinfo, const char *name, UnrdfEnqueue *request)
 	require_not_null(fcinfo, 1, "args");
 	require_not_null(fcinfo, 2, "queue");
 	require_not_null(fcinfo, 3, "priority");
-	job->handler = checked_handler(PG_GETARG_TEXT_PP(0));
+	job->handler = UnrdfHandlerToEnqueue(PG_GETARG_TEXT_PP(0));
 	job->queue = UnrdfQueueId(PG_GETARG_TEXT_PP(2));
 	job->priority = range_arg(fcinfo, 3, "priority", 0, UNRDF_PRIORITIES - 1);
 	if (!PG_ARGISNULL(4))

@@ -143,13 +143,17 @@ try_cancel(UnrdfJob *job)
 	}
 	PG_CATCH();
 	{
-		int code = geterrcode();
+		ErrorData *error;
 
-		if (code != ERRCODE_UNIQUE_VIOLATION)
-			PG_RE_THROW();
 		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
 		FlushErrorState();
+		/* also for another error: who catches that knows of no savepoint of ours */
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+			ReThrowError(error);
 		ok = false;
 	}
 	PG_END_TRY();

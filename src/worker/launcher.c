@@ -134,6 +134,7 @@ entry_of(Oid dboid, bool make)
 		pg_atomic_write_u64(&entry->integrated, 0);
 		pg_atomic_write_u64(&entry->dispatched, 0);
 		UnrdfPublishingForget(entry);
+		pg_atomic_write_u64(&entry->ticked, 0);
 	}
 	LWLockRelease(UnrdfShmem->lock);
 	return entry;

@@ -3,7 +3,7 @@ import { runs, quick, quiet } from './lib.mjs';
 import { section, measured, writeResults } from './report.mjs';
 
 const names = ['drain', 'pickup', 'latency', 'enqueue', 'wal', 'dead', 'snapshot', 'backlog', 'load', 'verify', 'proofs', 'commitment', 'log', 'audit',
-	'idle'];
+	'schedules', 'idle'];
 const asked = process.argv.slice(2);
 const unknown = asked.filter(name => !names.includes(name));
 if (unknown.length) {

@@ -93,6 +93,8 @@ sub reading_calls
 		merkle_root => q(unrdf.merkle_root(ARRAY['a', 'b']::bytea[])),
 		node_hash => q(unrdf.node_hash(unrdf.leaf_hash('a'), unrdf.leaf_hash('b'))),
 		receipt => 'unrdf.receipt(:ended)',
+		schedule_due_times => q((SELECT array_agg(d) FROM unrdf.schedule_due_times('@daily', 'UTC', 3, '2026-01-01') AS d)),
+		schedule_next => q(unrdf.schedule_next('@daily', 'UTC', '2026-01-01')),
 		verify => 'unrdf.verify(:ended)',
 		verify_all => '(SELECT count(*) FROM unrdf.verify_all())',
 		verify_range => '(SELECT count(*) FROM unrdf.verify_range(0))',

@@ -28,12 +28,18 @@ my %changing = (
 	integrate => 'unrdf.integrate()',
 	new_origin => "unrdf.new_origin('for fun')",
 	pause_queue => "unrdf.pause_queue('default')",
+	pause_schedule => "unrdf.pause_schedule('daily')",
 	publish_checkpoint => 'unrdf.publish_checkpoint()',
 	record => "unrdf.record('update', 'order/17')",
 	record_batch => "unrdf.record_batch('order/18', '{1}')",
 	register_handler => "unrdf.register_handler('new', 'effect(bigint, jsonb)')",
 	resume_queue => "unrdf.resume_queue('default')",
+	resume_schedule => "unrdf.resume_schedule('daily')",
 	revive => 'unrdf.revive(:cancelled)',
+	run_schedule_now => "unrdf.run_schedule_now('daily')",
+	schedule => "unrdf.schedule('daily', '\@daily', 'effect')",
+	start_clock => 'unrdf.start_clock()',
+	unschedule => "unrdf.unschedule('daily')",
 	unaudit_table => "unrdf.unaudit_table('audited')",
 	trust_witness => "unrdf.trust_witness('key')",
 	verify_step => 'unrdf.verify_step(NULL, 100)',
@@ -96,7 +102,7 @@ sub with_ids
 # What a standby answers and refuses
 is($standby->safe_psql('postgres', q(
 		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%' AND prokind <> 'p')),
-	join(' ', sort keys %changing, keys %reading, 'audit_statement', 'cluster_state', 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
+	join(' ', sort keys %changing, keys %reading, 'audit_statement', 'clock_advice', 'clock_runs', 'cluster_state', 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
 for my $name (sort keys %changing)
 {
 	my $command = { grant_access => 'GRANT', new_origin => 'unrdf.draw_origin()' }->{$name} // "unrdf.$name()";

@@ -27,12 +27,13 @@ my %needing = (
 	record => "unrdf.record('update', 'order/17')",
 	record_batch => "unrdf.record_batch('order/18', '{1}')",
 	revive => 'unrdf.revive(:cancelled)',
+	run_schedule_now => "unrdf.run_schedule_now('daily')",
 	unaudit_table => "unrdf.unaudit_table('audited')",
 	wait => 'unrdf.wait(:ended)',
 	witness_check => "unrdf.witness_check('')",
 	witness_cosign => "unrdf.witness_cosign('log', 1)");
 my %working = reading_calls();
-my @configuring = qw(add_cosignatures alter_queue create_queue finish_restore grant_access pause_queue register_handler resume_queue trust_witness verify_step watch_log);
+my @configuring = qw(add_cosignatures alter_queue create_queue finish_restore grant_access pause_queue pause_schedule register_handler resume_queue resume_schedule schedule start_clock trust_witness unschedule verify_step watch_log);
 my %ids = (pending => 1, cancelled => 1, ended => 1);
 
 sub with_ids
@@ -80,7 +81,7 @@ $node->safe_psql('postgres', 'CREATE TABLE audited (id int PRIMARY KEY, name tex
 pass('CREATE EXTENSION and register_handler work');
 is($node->safe_psql('postgres', q(
 		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%' AND prokind <> 'p')),
-	join(' ', sort keys %needing, keys %working, @configuring, 'audit_statement', 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
+	join(' ', sort keys %needing, keys %working, @configuring, 'audit_statement', 'clock_advice', 'clock_runs', 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
 assert_refused('new', grep { $_ ne 'integrate' } sort keys %needing);
 is($node->safe_psql('postgres', 'SELECT unrdf.integrate()'), '0', 'there is nothing to integrate');
 is($node->safe_psql('postgres', q(SELECT (SELECT count(*) FROM unrdf.job), (SELECT count(*) FROM unrdf.receipt), (SELECT count(*) FROM unrdf.epoch))),
@@ -96,6 +97,12 @@ $node->safe_psql('postgres', q(
 	SELECT unrdf.resume_queue('default');
 ));
 is($node->safe_psql('postgres', q(SELECT name, paused, max_running FROM unrdf.queues ORDER BY name)), "default|f|\nheld|t|1", 'queues are configured');
+$node->safe_psql('postgres', q(
+	SET client_min_messages = warning;
+	SELECT unrdf.schedule('daily', '@daily', 'effect');
+	SELECT unrdf.pause_schedule('daily')));
+is($node->safe_psql('postgres', 'SELECT name, paused FROM unrdf.schedules'), 'daily|t', 'so are schedules');
+sql_fails($node, 'postgres', 'CALL unrdf.run_schedules();', '55000', qr/unrdf is not preloaded/, 'which nobody fires');
 is($node->safe_psql('postgres', q(
 		SET unrdf.max_args_size = '2 MB';
 		SET unrdf.group_time = 0;
