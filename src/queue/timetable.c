@@ -39,7 +39,7 @@ read_interval(const char *text)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a schedule's interval cannot have months or years: \"%s\"", text),
 						errhint("They differ in length. Use a cron expression, as in @monthly.")));
-	micros = Abs(days) > LONGEST_DAYS ? 0 : i->day * USECS_PER_DAY + i->time;
+	micros = days > LONGEST_DAYS || days < -LONGEST_DAYS ? 0 : i->day * USECS_PER_DAY + i->time;
 	if (micros < USECS_PER_SEC || micros > LONGEST_DAYS * USECS_PER_DAY)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a schedule's interval must be between 1 second and %d days: \"%s\"",
