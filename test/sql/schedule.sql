@@ -133,7 +133,7 @@ SET ROLE regress_sched_gone;
 SELECT unrdf.schedule('b dropped', '100 days', 'sched_note') > now() AS later;
 SET ROLE regress_sched_owner;
 SELECT unrdf.schedule('c forbidden', '100 days', 'sched_forbidden') > now() AS later;
-SELECT unrdf.schedule('d good', '100 days', 'sched_note', '{"what": "good"}', 'US/Pacific') > now() AS later;
+SELECT unrdf.schedule('d good', '100 days', 'sched_note', '{"what": "good"}', 'America/Los_Angeles') > now() AS later;
 SELECT name FROM unrdf.schedules ORDER BY name;
 RESET ROLE;
 SELECT unrdf.schedule('e no zone', '100 days', 'sched_note') > now() AS later;
