@@ -82,7 +82,7 @@ def worked_database():
     """A database on which two clients have worked, cut off several times in the middle."""
     database = Database('ha_unit')
     node = dict(node='pg1', socket=SOCKET, database=database.name)
-    clients = [database.start('load.py', 'client-%d' % n, trial=1, client=n, names={}, seed=n, pause=0) for n in (1, 2)]
+    clients = [database.start('load.py', 'client-%d' % n, trial=1, client=n, names={}, seed=n, pause=0, slow=7) for n in (1, 2)]
     watchers = [database.start('probe.py', 'probe', **node), database.start('collect.py', 'checkpoints', **node)]
     for cut in range(1, CUTS + 1):
         until = time.monotonic() + 30
