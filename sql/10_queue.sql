@@ -78,6 +78,37 @@ CREATE INDEX job_run_at_idx ON unrdf.job (run_at, id) WHERE run_at IS NOT NULL;
 CREATE UNIQUE INDEX job_retry_of_idx ON unrdf.job (retry_of) WHERE retry_of IS NOT NULL;
 CREATE INDEX job_key_idx ON unrdf.job (queue, key, id) WHERE key IS NOT NULL;
 
+CREATE TABLE unrdf.waiting_job (
+	LIKE unrdf.job,
+	workflow bigint,
+	name text,
+	wait_any boolean NOT NULL,
+	compensate int,
+	compensates bigint
+);
+COMMENT ON TABLE unrdf.waiting_job IS 'Jobs that were enqueued to wait for others, and all jobs of workflows, as they are to be. One waits until its row is in unrdf.job; rows stay here.';
+COMMENT ON COLUMN unrdf.waiting_job.wait_any IS 'It waits for the first of its needs that succeeds, and not for all of them.';
+COMMENT ON COLUMN unrdf.waiting_job.compensate IS 'The handler that undoes what this step of a saga has done.';
+COMMENT ON COLUMN unrdf.waiting_job.compensates IS 'Of a compensation: the step that it undoes.';
+ALTER TABLE unrdf.waiting_job ADD CONSTRAINT waiting_job_pkey PRIMARY KEY (id);
+CREATE INDEX waiting_job_xid_idx ON unrdf.waiting_job (xid, id);
+CREATE INDEX waiting_job_workflow_idx ON unrdf.waiting_job (workflow, id) WHERE workflow IS NOT NULL;
+CREATE UNIQUE INDEX waiting_job_name_key ON unrdf.waiting_job (workflow, name) WHERE name IS NOT NULL AND retry_of IS NULL;
+CREATE UNIQUE INDEX waiting_job_retry_of_idx ON unrdf.waiting_job (retry_of) WHERE retry_of IS NOT NULL;
+CREATE UNIQUE INDEX waiting_job_compensates_idx ON unrdf.waiting_job (compensates) WHERE compensates IS NOT NULL AND retry_of IS NULL;
+
+CREATE TABLE unrdf.job_need (
+	job bigint NOT NULL,
+	needs bigint NOT NULL,
+	on_failure smallint NOT NULL CONSTRAINT job_need_on_failure_check CHECK (on_failure BETWEEN 1 AND 4),
+	retry_of bigint,
+	CONSTRAINT job_need_pkey PRIMARY KEY (job, needs)
+);
+COMMENT ON TABLE unrdf.job_need IS 'Which jobs a waiting job needs. A need is older than the job, so there are no cycles.';
+COMMENT ON COLUMN unrdf.job_need.on_failure IS 'What becomes of the job where the need ends without success: 1 fail, 2 skip, 3 continue, 4 hold';
+COMMENT ON COLUMN unrdf.job_need.retry_of IS 'The need that held the job and was revived as this one.';
+CREATE INDEX job_need_needs_idx ON unrdf.job_need (needs, job);
+
 CREATE TABLE unrdf.attempt (
 	job bigint NOT NULL,
 	n int NOT NULL,

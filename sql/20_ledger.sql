@@ -20,7 +20,7 @@ CREATE TABLE unrdf.receipt (
 	attempt int NOT NULL,
 	revision int,
 	kind smallint NOT NULL CONSTRAINT receipt_kind_check CHECK (kind BETWEEN 1 AND 5),
-	outcome smallint NOT NULL CONSTRAINT receipt_outcome_check CHECK (outcome BETWEEN 1 AND 3),
+	outcome smallint NOT NULL CONSTRAINT receipt_outcome_check CHECK (outcome BETWEEN 1 AND 4),
 	operation text NOT NULL,
 	actor text NOT NULL,
 	subject text COLLATE "C",
@@ -33,7 +33,7 @@ CREATE TABLE unrdf.receipt (
 );
 COMMENT ON TABLE unrdf.receipt IS 'Receipts: one immutable row per operation. The canonical JSON bytes are rebuilt from the columns by unrdf.canonical_receipt.';
 COMMENT ON COLUMN unrdf.receipt.kind IS '1 execute, 2 create, 3 update, 4 delete, 5 batch';
-COMMENT ON COLUMN unrdf.receipt.outcome IS '1 ok, 2 dead, 3 cancelled';
+COMMENT ON COLUMN unrdf.receipt.outcome IS '1 ok, 2 dead, 3 cancelled, 4 skipped';
 COMMENT ON COLUMN unrdf.receipt.payload IS 'Payload of a recorded operation; a job''s arguments are in unrdf.job.';
 ALTER TABLE unrdf.receipt ADD CONSTRAINT receipt_pkey PRIMARY KEY (id);
 CREATE INDEX receipt_xid_idx ON unrdf.receipt (xid, id);

@@ -27,16 +27,20 @@ CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 1 THEN 'succeeded'
 			WHEN r.outcome OPERATOR(pg_catalog.=) 2 THEN 'dead'
 			WHEN r.outcome OPERATOR(pg_catalog.=) 3 THEN 'cancelled'
+			WHEN r.outcome OPERATOR(pg_catalog.=) 4 THEN 'skipped'
+			WHEN j.waits THEN 'waiting'
 			WHEN w.job IS NOT NULL THEN 'running'
 			WHEN a.retry_at IS NOT NULL THEN 'retrying'
 			WHEN j.run_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'scheduled'
 			ELSE 'pending' END AS state,
 		coalesce(r.attempt, a.n, 0) AS attempts,
 		coalesce(j.max_attempts, h.max_attempts) AS max_attempts,
-		a.sqlstate AS last_sqlstate, a.message AS last_error,
+		a.sqlstate AS last_sqlstate, coalesce(a.message, CASE WHEN r.outcome OPERATOR(pg_catalog.<>) 1 THEN r.result OPERATOR(pg_catalog.->>) 'reason' END) AS last_error,
 		j.enqueued_at, coalesce(a.retry_at, j.run_at, j.enqueued_at) AS due_at,
-		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 3 THEN NULL ELSE coalesce(r.started_at, w.since) END AS started_at, r.finished_at, j.retry_of
-	FROM unrdf.job AS j
+		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 3 OR r.attempt OPERATOR(pg_catalog.=) 0 THEN NULL ELSE coalesce(r.started_at, w.since) END AS started_at, r.finished_at, j.retry_of
+	FROM (SELECT x.id, x.queue, x.priority, x.handler, x.owner, x.args, x.key, x.run_at, x.max_attempts, x.enqueued_at, x.retry_of, false AS waits FROM unrdf.job AS x
+		UNION ALL SELECT x.id, x.queue, x.priority, x.handler, x.owner, x.args, x.key, x.run_at, x.max_attempts, x.enqueued_at, x.retry_of, true FROM unrdf.waiting_job AS x
+			WHERE NOT EXISTS (SELECT FROM unrdf.job AS y WHERE y.id OPERATOR(pg_catalog.=) x.id)) AS j
 		LEFT JOIN unrdf.queue AS q ON q.id OPERATOR(pg_catalog.=) j.queue
 		LEFT JOIN unrdf.handler AS h ON h.id OPERATOR(pg_catalog.=) j.handler
 		LEFT JOIN unrdf.receipt AS r ON r.id OPERATOR(pg_catalog.=) j.id
@@ -45,7 +49,7 @@ CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 		LEFT JOIN (SELECT s.job, s.since FROM unrdf.workers() AS s
 			WHERE s.job IS NOT NULL AND s.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS w ON w.job OPERATOR(pg_catalog.=) j.id
 	WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE');
-COMMENT ON VIEW unrdf.jobs IS 'Every job of the roles one is a member of, with its derived state: scheduled, pending, running, retrying, succeeded, dead or cancelled.';
+COMMENT ON VIEW unrdf.jobs IS 'Every job of the roles one is a member of, with its derived state: waiting for others, scheduled, pending, running, retrying, succeeded, dead, cancelled or skipped.';
 
 CREATE VIEW unrdf.queues WITH (security_barrier) AS
 	SELECT q.name, coalesce(s.paused, false) AS paused, s.max_running, coalesce(s.weight, 1) AS weight, s.rate, s.burst,

@@ -22,8 +22,8 @@ DECLARE
 	functions text;
 BEGIN
 	functions := CASE access
-		WHEN 'producer' THEN 'enqueue, enqueue_many, cancel, revive, wait, record, record_batch, item_proof, verify_item, receipt, canonical_receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, export_receipt, verify, schedule, unschedule, pause_schedule, resume_schedule, run_schedule_now, schedule_due_times, schedule_next'
-		WHEN 'operator' THEN 'create_queue, alter_queue, pause_queue, resume_queue, register_handler, audit_table, unaudit_table, workers, cluster_keys, cluster_state, publish_checkpoint, log_state, witness_request, add_cosignatures, run_schedules, schedule_next, clock_runs, clock_advice, start_clock'
+		WHEN 'producer' THEN 'enqueue, enqueue_many, enqueue_after, fan_out, create_workflow, start_workflow, cancel_workflow, needs_results, workflow_dot, step_done, save_step, cancel, revive, wait, record, record_batch, item_proof, verify_item, receipt, canonical_receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, export_receipt, verify, schedule, unschedule, pause_schedule, resume_schedule, run_schedule_now, schedule_due_times, schedule_next'
+		WHEN 'operator' THEN 'needs_results, workflow_dot, create_queue, alter_queue, pause_queue, resume_queue, register_handler, audit_table, unaudit_table, workers, cluster_keys, cluster_state, publish_checkpoint, log_state, witness_request, add_cosignatures, run_schedules, schedule_next, clock_runs, clock_advice, start_clock'
 		WHEN 'auditor' THEN 'canonical_receipt, receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, publish_checkpoint, export_receipt, log_state, item_proof, verify_item, verify_row, verify_table, verify, verify_all, verify_range, verify_step, verify_log, verify_progress'
 		WHEN 'witness' THEN 'witness_add_checkpoint, witness_check, witness_cosign'
 	END;
@@ -34,8 +34,8 @@ BEGIN
 	EXECUTE (SELECT string_agg(format('GRANT EXECUTE ON ROUTINE %s TO %s', p.oid::regprocedure, grantee), '; ')
 		FROM pg_proc AS p WHERE p.pronamespace = 'unrdf'::regnamespace AND p.proname = ANY (string_to_array(functions, ', ')));
 	EXECUTE format(CASE access
-		WHEN 'producer' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.schedules, unrdf.schedule_runs TO %s; GRANT EXECUTE ON FUNCTION unrdf.workers() TO %1$s'
-		WHEN 'operator' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.schedules, unrdf.schedule_runs, unrdf.stat_workers, unrdf.log_status, unrdf.audited_tables, unrdf.cluster, unrdf.failovers TO %s'
+		WHEN 'producer' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.job_needs, unrdf.workflows, unrdf.workflow_graph, unrdf.schedules, unrdf.schedule_runs TO %s; GRANT EXECUTE ON FUNCTION unrdf.workers() TO %1$s'
+		WHEN 'operator' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.job_needs, unrdf.workflows, unrdf.workflow_graph, unrdf.schedules, unrdf.schedule_runs, unrdf.stat_workers, unrdf.log_status, unrdf.audited_tables, unrdf.cluster, unrdf.failovers TO %s'
 		WHEN 'witness' THEN 'GRANT SELECT ON unrdf.witnessed TO %s'
 		ELSE 'GRANT SELECT ON unrdf.stat_verify, unrdf.verified, unrdf.finding, unrdf.log_status, unrdf.log_keys, unrdf.audited_tables, unrdf.failovers TO %s' END, grantee);
 END

@@ -81,11 +81,10 @@ widen(TransactionId xid, FullTransactionId next)
 	return ((uint64) epoch << 32) | xid;
 }
 
-/* Takes S1 from the newest snapshot. */
+/* Takes S1 from a snapshot of now. */
 static void
-take_target(UnrdfFollower *f)
+take_target(UnrdfFollower *f, Snapshot snap)
 {
-	Snapshot snap = GetLatestSnapshot();
 	FullTransactionId next = ReadNextFullTransactionId();
 	FullTransactionId own = GetTopFullTransactionIdIfAny();
 	UnrdfXidSet *t = &f->target;
@@ -140,6 +139,15 @@ finish_target(UnrdfFollower *f)
 	memset(&f->target, 0, sizeof(f->target));
 	f->started = true;
 	f->reading = false;
+}
+
+/* UnrdfFollowFrom begins with what a snapshot, which is the newest or nearly so, does not see. */
+void
+UnrdfFollowFrom(UnrdfFollower *f, Snapshot snapshot)
+{
+	UnrdfFollowAgain(f, 0);
+	take_target(f, snapshot);
+	finish_target(f);
 }
 
 /* UnrdfFollowFloor returns an xid at or above which every row is that has not been returned yet. */
@@ -285,7 +293,7 @@ UnrdfFollow(UnrdfFollower *f, int most, UnrdfFollowFn fn, void *arg)
 	s.index = index_open(UnrdfRelid(f->index), AccessShareLock);
 	s.slot = table_slot_create(s.table, NULL);
 	if (!f->reading)
-		take_target(f);
+		take_target(f, GetLatestSnapshot());
 	PushActiveSnapshot(GetLatestSnapshot());
 	for (;;)
 	{

@@ -5,6 +5,7 @@
 
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
+#include "utils/snapshot.h"
 
 #include "base/catalog.h"
 
@@ -45,6 +46,7 @@ typedef void (*UnrdfFollowFn)(void *arg, TupleTableSlot *slot, uint64 xid, int64
 extern void UnrdfFollowInit(UnrdfFollower *f, MemoryContext context);
 extern void UnrdfFollowEnd(UnrdfFollower *f);
 extern void UnrdfFollowAgain(UnrdfFollower *f, uint64 from);
+extern void UnrdfFollowFrom(UnrdfFollower *f, Snapshot snapshot);
 extern int UnrdfFollow(UnrdfFollower *f, int most, UnrdfFollowFn fn, void *arg);
 extern uint64 UnrdfFollowFloor(const UnrdfFollower *f);
 extern bool UnrdfFollowedAll(const UnrdfFollower *f);

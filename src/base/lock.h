@@ -12,6 +12,7 @@ typedef enum UnrdfLockClass
 	UNRDF_LOCK_TICKER = 1, /* firing schedules */
 	UNRDF_LOCK_SCHEDULE,   /* a schedule, by the hash of its name */
 	UNRDF_LOCK_KEY,        /* idempotency keys, in buckets */
+	UNRDF_LOCK_RELEASE,    /* jobs that wait, or their workflows, in buckets: released or ended */
 	UNRDF_LOCK_EPOCH,      /* making an epoch's row */
 	UNRDF_LOCK_SUBJECT,    /* chains of receipts, in buckets */
 	UNRDF_LOCK_WITNESS,    /* logs that this is a witness for, in buckets */

@@ -30,6 +30,7 @@ typedef enum UnrdfProcessKind
 	UNRDF_DISPATCHER,
 	UNRDF_INTEGRATOR,
 	UNRDF_PUBLISHER,
+	UNRDF_RELEASER,
 	UNRDF_PROCESSES
 } UnrdfProcessKind;
 
@@ -56,11 +57,13 @@ typedef struct UnrdfDatabase
 	UnrdfProcess processes[UNRDF_PROCESSES];
 	bool
 		absent; /* its dispatcher found no extension; written by that, read by the launcher after its end */
-	pg_atomic_uint32 epoch;       /* 0: no work in this epoch yet */
-	pg_atomic_uint32 wants_epoch; /* somebody waits for the dispatcher to make the epoch's row */
-	pg_atomic_uint32 config;      /* counts changes of queues and handlers */
-	pg_atomic_uint32 schedules;   /* counts changes of schedules */
-	pg_atomic_uint64 ticked;      /* when somebody fired schedules last; 0: not yet */
+	pg_atomic_uint32 epoch;          /* 0: no work in this epoch yet */
+	pg_atomic_uint32 wants_epoch;    /* somebody waits for the dispatcher to make the epoch's row */
+	pg_atomic_uint32 wants_releaser; /* there may be jobs that wait for others */
+	pg_atomic_uint32 follows_receipts; /* the releaser wants to know of new receipts */
+	pg_atomic_uint32 config;           /* counts changes of queues and handlers */
+	pg_atomic_uint32 schedules;        /* counts changes of schedules */
+	pg_atomic_uint64 ticked;           /* when somebody fired schedules last; 0: not yet */
 	pg_atomic_uint64 first_write; /* when the epoch's first commit was acknowledged; 0: not yet */
 	pg_atomic_uint64 integrated;  /* leaves integrated since the server's start */
 	pg_atomic_uint64 dispatched;

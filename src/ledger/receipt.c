@@ -32,7 +32,7 @@
 #include "ledger/receipt.h"
 
 const char *const UnrdfKindNames[] = {NULL, "execute", "create", "update", "delete", "batch"};
-const char *const UnrdfOutcomeNames[] = {NULL, "ok", "dead", "cancelled"};
+const char *const UnrdfOutcomeNames[] = {NULL, "ok", "dead", "cancelled", "skipped"};
 
 struct UnrdfReceiptWriter
 {

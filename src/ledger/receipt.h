@@ -27,7 +27,8 @@ typedef enum UnrdfOutcome
 {
 	UNRDF_OK = 1,
 	UNRDF_DEAD,
-	UNRDF_CANCELLED
+	UNRDF_CANCELLED,
+	UNRDF_SKIPPED
 } UnrdfOutcome;
 
 extern const char *const UnrdfKindNames[];

@@ -57,6 +57,10 @@ static UnrdfPlan erase_batch = {
 	{INT8OID}};
 static UnrdfPlan erase_job = {
 	"UPDATE unrdf.job SET args = '{}' WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
+static UnrdfPlan erase_waiting_job = {
+	"UPDATE unrdf.waiting_job SET args = '{}' WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
+static UnrdfPlan erase_steps = {
+	"UPDATE unrdf.job_step SET result = NULL WHERE job OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
 static UnrdfPlan erase_attempts = {
 	"UPDATE unrdf.attempt SET message = 'erased', detail = NULL, hint = NULL, context = NULL"
 	" WHERE job OPERATOR(pg_catalog.=) $1",
@@ -68,11 +72,14 @@ wake(uint64 arg)
 {
 	UnrdfDatabase *db = UnrdfMyDatabase();
 
-	if (db)
-		UnrdfSetLatch(&db->processes[UNRDF_INTEGRATOR].latch);
+	if (db == NULL)
+		return;
+	UnrdfSetLatch(&db->processes[UNRDF_INTEGRATOR].latch);
+	if (pg_atomic_read_u32(&db->follows_receipts))
+		UnrdfSetLatch(&db->processes[UNRDF_RELEASER].latch);
 }
 
-/* UnrdfWakeIntegrator lets the integrator look for receipts once the current transaction commits. */
+/* UnrdfWakeIntegrator lets those who follow receipts look for them once the current transaction commits. */
 void
 UnrdfWakeIntegrator(void)
 {
@@ -296,6 +303,8 @@ take_out(int64 receipt)
 	if (found)
 	{
 		UnrdfExecute(&erase_job, &value, NULL, false);
+		UnrdfExecute(&erase_waiting_job, &value, NULL, false);
+		UnrdfExecute(&erase_steps, &value, NULL, false);
 		UnrdfExecute(&erase_attempts, &value, NULL, false);
 	}
 	else

@@ -59,14 +59,10 @@ UnrdfJobWriterBegin(int capacity)
 	return w;
 }
 
-/* UnrdfJobWrite gives the job its id, adds its row and returns the id. args and key must live until the writer ends. */
-int64
-UnrdfJobWrite(UnrdfJobWriter *w, UnrdfJob *job)
+/* UnrdfJobSetRow fills a row of unrdf.job, or of another table that begins with its columns. args and key stay where they are. */
+void
+UnrdfJobSetRow(TupleTableSlot *slot, const UnrdfJob *job)
 {
-	TupleTableSlot *slot = UnrdfAppendRow(w->append);
-
-	job->id = nextval_internal(UnrdfRelid(UNRDF_OPERATION_ID), false);
-	job->xid = w->xid;
 	UnrdfAppendSet(slot, JOB_ID, Int64GetDatum(job->id));
 	UnrdfAppendSet(slot, JOB_XID, UInt64GetDatum(job->xid));
 	UnrdfAppendSet(slot, JOB_ENQUEUED_AT, TimestampTzGetDatum(job->enqueued_at));
@@ -91,8 +87,34 @@ UnrdfJobWrite(UnrdfJobWriter *w, UnrdfJob *job)
 	if (job->tenant)
 		UnrdfAppendSet(slot, JOB_TENANT, PointerGetDatum(job->tenant));
 	UnrdfAppendSet(slot, JOB_ARGS, JsonbPGetDatum(job->args));
-	UnrdfAtCommit(wake_lane, UnrdfLaneBit(job->queue, job->priority));
+}
+
+/* UnrdfJobWrite gives the job its id, adds its row and returns the id. args and key must live until the writer ends. */
+int64
+UnrdfJobWrite(UnrdfJobWriter *w, UnrdfJob *job)
+{
+	job->id = nextval_internal(UnrdfRelid(UNRDF_OPERATION_ID), false);
+	UnrdfJobRelease(w, job);
 	return job->id;
+}
+
+/* UnrdfJobRelease adds the row of a job that has its id; args and key must live until the writer flushes or ends. */
+void
+UnrdfJobRelease(UnrdfJobWriter *w, UnrdfJob *job)
+{
+	job->xid = w->xid;
+	UnrdfJobSetRow(UnrdfAppendRow(w->append), job);
+	UnrdfAtCommit(wake_lane, UnrdfLaneBit(job->queue, job->priority));
+}
+
+/*
+ * UnrdfJobWriteEnded adds the row of a job that ends in this transaction without having run. It keeps the transaction id of its
+ * enqueuer, which followers are past, and wakes nobody.
+ */
+void
+UnrdfJobWriteEnded(UnrdfJobWriter *w, const UnrdfJob *job)
+{
+	UnrdfJobSetRow(UnrdfAppendRow(w->append), job);
 }
 
 /* UnrdfJobWriterFlush writes the rows so far and makes them visible to this transaction. */

@@ -42,7 +42,10 @@ typedef struct UnrdfEnqueue
 typedef struct UnrdfJobWriter UnrdfJobWriter;
 
 extern UnrdfJobWriter *UnrdfJobWriterBegin(int capacity);
+extern void UnrdfJobSetRow(TupleTableSlot *slot, const UnrdfJob *job);
 extern int64 UnrdfJobWrite(UnrdfJobWriter *w, UnrdfJob *job);
+extern void UnrdfJobRelease(UnrdfJobWriter *w, UnrdfJob *job);
+extern void UnrdfJobWriteEnded(UnrdfJobWriter *w, const UnrdfJob *job);
 extern void UnrdfJobWriterFlush(UnrdfJobWriter *w);
 extern void UnrdfJobWriterEnd(UnrdfJobWriter *w);
 extern void UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job);

@@ -16,6 +16,7 @@
 #include "base/shmem.h"
 #include "queue/config.h"
 #include "queue/job.h"
+#include "queue/request.h"
 
 PG_FUNCTION_INFO_V1(unrdf_create_queue);
 PG_FUNCTION_INFO_V1(unrdf_alter_queue);
@@ -25,52 +26,13 @@ PG_FUNCTION_INFO_V1(unrdf_register_handler);
 PG_FUNCTION_INFO_V1(unrdf_enqueue);
 PG_FUNCTION_INFO_V1(unrdf_enqueue_many);
 
-static void
-require_not_null(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name)));
-}
-
-static void
-out_of_range(const char *name, const char *range)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be %s", name, range)));
-}
-
-/* An interval argument in milliseconds, between 0 and INT_MAX: 0 may have a meaning of its own. */
-static int64
-interval_millis(Interval *i, const char *name)
-{
-	int64 ms = UnrdfIntervalMillis(i);
-
-	if (ms < 0 || ms > PG_INT32_MAX)
-		out_of_range(name, "between 0 and 24 days");
-	return ms;
-}
-
-static int
-range_arg(FunctionCallInfo fcinfo, int arg, const char *name, int min, int max)
-{
-	int value = PG_GETARG_INT32(arg);
-	char range[64];
-
-	if (value < min || value > max)
-	{
-		snprintf(range, sizeof(range), "between %d and %d", min, max);
-		out_of_range(name, range);
-	}
-	return value;
-}
-
 Datum
 unrdf_create_queue(PG_FUNCTION_ARGS)
 {
-	require_not_null(fcinfo, 0, "name");
+	UnrdfRequireNotNull(fcinfo, 0, "name");
 	UnrdfCreateQueue(PG_GETARG_TEXT_PP(0),
-					 PG_ARGISNULL(1) ? 0 : range_arg(fcinfo, 1, "max_running", 1, PG_INT32_MAX));
+					 PG_ARGISNULL(1) ? 0
+									 : UnrdfRangeArg(fcinfo, 1, "max_running", 1, PG_INT32_MAX));
 	PG_RETURN_VOID();
 }
 
@@ -104,26 +66,16 @@ unrdf_register_handler(PG_FUNCTION_ARGS)
 	int cap;
 
 	for (int i = 0; i < lengthof(names); i++)
-		require_not_null(fcinfo, i, names[i]);
-	backoff = (int) interval_millis(PG_GETARG_INTERVAL_P(4), "backoff");
-	cap = (int) interval_millis(PG_GETARG_INTERVAL_P(5), "backoff_cap");
+		UnrdfRequireNotNull(fcinfo, i, names[i]);
+	backoff = (int) UnrdfIntervalArg(PG_GETARG_INTERVAL_P(4), "backoff");
+	cap = (int) UnrdfIntervalArg(PG_GETARG_INTERVAL_P(5), "backoff_cap");
 	if (cap < backoff)
-		out_of_range("backoff_cap", "at least backoff");
+		UnrdfOutOfRange("backoff_cap", "at least backoff");
 	UnrdfRegisterHandler(PG_GETARG_TEXT_PP(0), PG_GETARG_OID(1),
-						 range_arg(fcinfo, 2, "max_attempts", 1, UNRDF_MAX_ATTEMPTS),
-						 (int) interval_millis(PG_GETARG_INTERVAL_P(3), "timeout"), backoff, cap,
+						 UnrdfRangeArg(fcinfo, 2, "max_attempts", 1, UNRDF_MAX_ATTEMPTS),
+						 (int) UnrdfIntervalArg(PG_GETARG_INTERVAL_P(3), "timeout"), backoff, cap,
 						 PG_GETARG_BOOL(6));
 	PG_RETURN_VOID();
-}
-
-static text *
-checked_name(Datum value, const char *what)
-{
-	text *name = DatumGetTextPP(value);
-
-	if (VARSIZE_ANY_EXHDR(name) == 0 || VARSIZE_ANY_EXHDR(name) > 1024)
-		out_of_range(what, "between 1 and 1024 bytes long");
-	return name;
 }
 
 /* Reads the arguments that enqueue and enqueue_many share. */
@@ -135,29 +87,25 @@ read_request(FunctionCallInfo fcinfo, const char *name, UnrdfEnqueue *request)
 	UnrdfRequirePreload();
 	PreventCommandIfReadOnly(name);
 	memset(request, 0, sizeof(*request));
-	require_not_null(fcinfo, 0, "handler");
-	require_not_null(fcinfo, 1, "args");
-	require_not_null(fcinfo, 2, "queue");
-	require_not_null(fcinfo, 3, "priority");
+	UnrdfRequireNotNull(fcinfo, 0, "handler");
+	UnrdfRequireNotNull(fcinfo, 1, "args");
+	UnrdfRequireNotNull(fcinfo, 2, "queue");
+	UnrdfRequireNotNull(fcinfo, 3, "priority");
 	job->handler = UnrdfHandlerToEnqueue(PG_GETARG_TEXT_PP(0));
 	job->queue = UnrdfQueueId(PG_GETARG_TEXT_PP(2));
-	job->priority = range_arg(fcinfo, 3, "priority", 0, UNRDF_PRIORITIES - 1);
+	job->priority = UnrdfRangeArg(fcinfo, 3, "priority", 0, UNRDF_PRIORITIES - 1);
 	if (!PG_ARGISNULL(4))
-	{
-		job->run_at = PG_GETARG_TIMESTAMPTZ(4);
-		if (TIMESTAMP_NOT_FINITE(job->run_at))
-			out_of_range("run_at", "finite");
-	}
+		job->run_at = UnrdfRunAtArg(fcinfo, 4);
 	if (!PG_ARGISNULL(6))
-		request->window_ms = interval_millis(PG_GETARG_INTERVAL_P(6), "key_window");
+		request->window_ms = UnrdfIntervalArg(PG_GETARG_INTERVAL_P(6), "key_window");
 	if (!PG_ARGISNULL(7))
-		job->max_attempts = range_arg(fcinfo, 7, "max_attempts", 1, UNRDF_MAX_ATTEMPTS);
+		job->max_attempts = UnrdfRangeArg(fcinfo, 7, "max_attempts", 1, UNRDF_MAX_ATTEMPTS);
 	job->timeout_ms =
-		PG_ARGISNULL(8) ? -1 : (int) interval_millis(PG_GETARG_INTERVAL_P(8), "timeout");
+		PG_ARGISNULL(8) ? -1 : (int) UnrdfIntervalArg(PG_GETARG_INTERVAL_P(8), "timeout");
 	if (!PG_ARGISNULL(9))
-		job->group_key = checked_name(PG_GETARG_DATUM(9), "group_key");
+		job->group_key = UnrdfCheckedName(PG_GETARG_DATUM(9), "group_key");
 	if (!PG_ARGISNULL(10))
-		job->tenant = checked_name(PG_GETARG_DATUM(10), "tenant");
+		job->tenant = UnrdfCheckedName(PG_GETARG_DATUM(10), "tenant");
 	job->owner = GetUserId();
 }
 
@@ -173,7 +121,7 @@ unrdf_enqueue(PG_FUNCTION_ARGS)
 	request.job.args = PG_GETARG_JSONB_P(1);
 	UnrdfCheckArgs(request.job.args, &scratch);
 	if (!PG_ARGISNULL(5))
-		request.job.key = checked_name(PG_GETARG_DATUM(5), "key");
+		request.job.key = UnrdfCheckedName(PG_GETARG_DATUM(5), "key");
 	PG_RETURN_INT64(UnrdfEnqueueOne(&request));
 }
 
@@ -188,10 +136,10 @@ read_keys(ArrayType *array, int n)
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &isnull, &count);
 	if (count != n)
-		out_of_range("keys", "as long as args");
+		UnrdfOutOfRange("keys", "as long as args");
 	keys = palloc(n * sizeof(text *));
 	for (int i = 0; i < n; i++)
-		keys[i] = isnull[i] ? NULL : checked_name(values[i], "key");
+		keys[i] = isnull[i] ? NULL : UnrdfCheckedName(values[i], "key");
 	return keys;
 }
 

@@ -1,9 +1,8 @@
 /*
  * control.c: cancel, revive and wait: what needs both a job and its receipt.
  *
- * Cancel writes the job's receipt in the caller's transaction, so the unique id decides between it and the executor: who
- * inserts first and commits wins, the other waits and then finds out. An executor that lost rolls its effects back. The
- * interrupt after the commit only spares the handler useless work.
+ * Cancel writes the job's receipt in the caller's transaction (ending.c). A job that waits for others, or may still do so, is
+ * looked at under its release lock (queue/waiting.c): either it is ended as it waits, or it was released before.
  */
 #include "postgres.h"
 
@@ -26,14 +25,32 @@
 #include "ledger/record.h"
 #include "queue/config.h"
 #include "queue/job.h"
+#include "queue/waiting.h"
+#include "queue/workflow.h"
+#include "worker/ending.h"
 #include "worker/executor.h"
 #include "worker/slot.h"
 #include "worker/worker.h"
 
 static UnrdfPlan find_outcome = {
 	"SELECT outcome FROM unrdf.receipt WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
-static UnrdfPlan count_attempts = {
-	"SELECT pg_catalog.count(*) FROM unrdf.attempt WHERE job OPERATOR(pg_catalog.=) $1",
+static UnrdfPlan find_held = {
+	"SELECT job FROM unrdf.job_need WHERE needs OPERATOR(pg_catalog.=) $1 AND on_failure OPERATOR(pg_catalog.=) 4"
+	" ORDER BY job",
+	1,
+	{INT8OID}};
+
+/* What a job needs, as what has been revived is now; what has ended without success no longer matters. */
+static UnrdfPlan find_needs = {
+	"WITH RECURSIVE need (id, on_failure) AS ("
+	"SELECT n.needs, n.on_failure FROM unrdf.job_need AS n WHERE n.job OPERATOR(pg_catalog.=) $1 AND n.retry_of IS NULL"
+	" UNION SELECT r.id, need.on_failure FROM need, LATERAL ("
+	"SELECT j.id FROM unrdf.job AS j WHERE j.retry_of OPERATOR(pg_catalog.=) need.id"
+	" UNION SELECT w.id FROM unrdf.waiting_job AS w WHERE w.retry_of OPERATOR(pg_catalog.=) need.id) AS r)"
+	" SELECT need.id, CASE WHEN r.outcome OPERATOR(pg_catalog.>) 1 THEN 3 ELSE need.on_failure END::pg_catalog.int2 FROM need"
+	" LEFT JOIN unrdf.receipt AS r ON r.id OPERATOR(pg_catalog.=) need.id"
+	" WHERE NOT EXISTS (SELECT FROM unrdf.job AS j WHERE j.retry_of OPERATOR(pg_catalog.=) need.id)"
+	" AND NOT EXISTS (SELECT FROM unrdf.waiting_job AS w WHERE w.retry_of OPERATOR(pg_catalog.=) need.id) ORDER BY need.id",
 	1,
 	{INT8OID}};
 
@@ -47,24 +64,30 @@ UnrdfJobEnded(int64 job)
 		ConditionVariableBroadcast(&UnrdfShmem->ended[bucket]);
 }
 
-static void
-cancelled(uint64 job)
+/* Fetches a job, whether it waits for others or not, under the newest snapshot; false where there is none. */
+static bool
+fetch_job(int64 id, UnrdfJob *job)
 {
-	UnrdfSlotInterrupt(MyDatabaseId, (int64) job);
-	UnrdfJobEnded((int64) job);
+	UnrdfWaiting waiting;
+	bool found;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	found = UnrdfJobFetch(id, job);
+	PopActiveSnapshot();
+	if (found)
+		return true;
+	found = UnrdfWaitingFetch(id, &waiting);
+	if (found)
+		*job = waiting.job;
+	return found;
 }
 
 /* Fetches a job that the current role may control. Raises 42704 or 42501. */
 static void
 fetch_own_job(int64 id, UnrdfJob *job)
 {
-	bool found;
-
 	UnrdfRequirePreload();
-	PushActiveSnapshot(GetLatestSnapshot());
-	found = UnrdfJobFetch(id, job);
-	PopActiveSnapshot();
-	if (!found)
+	if (!fetch_job(id, job))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("job " INT64_FORMAT " does not exist", id)));
 	if (!has_privs_of_role(GetUserId(), job->owner))
@@ -86,94 +109,34 @@ outcome_of(int64 id)
 	return outcome;
 }
 
-static int32
-attempts_of(int64 id)
-{
-	Datum value = Int64GetDatum(id);
-	bool isnull;
-	int32 n;
-
-	SPI_connect();
-	UnrdfExecuteLatest(&count_attempts, &value, NULL);
-	n = (int32) DatumGetInt64(UnrdfResult(0, 0, &isnull));
-	SPI_finish();
-	return n;
-}
-
-static void
-write_cancel_receipt(UnrdfJob *job)
-{
-	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
-	UnrdfReceipt r = {0};
-	UnrdfReceiptWriter *writer;
-	StringInfoData scratch;
-
-	initStringInfo(&scratch);
-	r.id = job->id;
-	r.kind = UNRDF_EXECUTE;
-	r.outcome = UNRDF_CANCELLED;
-	r.epoch = UnrdfCurrentEpoch();
-	r.attempt = attempts_of(job->id);
-	r.started_at = r.finished_at = UnrdfNow();
-	r.operation = handler ? pstrdup(handler->name) : "";
-	r.operation_len = strlen(r.operation);
-	r.actor = GetUserNameFromId(GetUserId(), false);
-	r.actor_len = strlen(r.actor);
-	UnrdfReceiptSeal(&r, job->args, &scratch);
-	writer = UnrdfReceiptWriterBegin(1);
-	UnrdfReceiptWrite(writer, &r);
-	UnrdfReceiptWriterEnd(writer);
-	CommandCounterIncrement();
-}
-
-/* Writes the receipt under a savepoint; false where another transaction ended the job first. */
 static bool
-try_cancel(UnrdfJob *job)
+is_released(int64 id)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool ok = true;
+	UnrdfJob job;
+	bool found;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		write_cancel_receipt(job);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		/* also for another error: who catches that knows of no savepoint of ours */
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
-			ReThrowError(error);
-		ok = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return ok;
+	PushActiveSnapshot(GetLatestSnapshot());
+	found = UnrdfJobFetch(id, &job);
+	PopActiveSnapshot();
+	return found;
 }
 
 /* UnrdfCancelJob ends a job in the current transaction; false where it has ended. Raises 42704, 42501. */
 bool
 UnrdfCancelJob(int64 id)
 {
+	UnrdfEnding ending = {UNRDF_CANCELLED, GetUserNameFromId(GetUserId(), false), NULL};
+	UnrdfWaiting waiting;
 	UnrdfJob job;
 
 	PreventCommandIfReadOnly("unrdf.cancel()");
 	fetch_own_job(id, &job);
-	if (outcome_of(id) != 0 || !try_cancel(&job))
+	(void) UnrdfCurrentEpoch();
+	if (UnrdfWaitingLock(id, &waiting) && !is_released(id))
+		UnrdfEndWaiting(&job, &ending);
+	else if (outcome_of(id) != 0 || !UnrdfEndingTry(&job, &ending))
 		return false;
-	UnrdfAtCommit(cancelled, (uint64) id);
-	UnrdfWakeIntegrator();
+	UnrdfEndingTell(id);
 	return true;
 }
 
@@ -192,11 +155,75 @@ check_not_erased(int64 id)
 						errmsg("the arguments of job " INT64_FORMAT " were erased", id)));
 }
 
+/* Jobs that are held because this one did not succeed now need the one that it was revived as, too. */
+static void
+let_go_on(int64 id, int64 revived)
+{
+	Datum value = Int64GetDatum(id);
+	UnrdfNeed need = {revived, UNRDF_HOLD, id};
+	uint64 n;
+	int64 *held;
+	bool isnull;
+
+	SPI_connect();
+	n = UnrdfExecuteLatest(&find_held, &value, NULL);
+	held = SPI_palloc(Max(1, n) * sizeof(int64));
+	for (uint64 i = 0; i < n; i++)
+		held[i] = DatumGetInt64(UnrdfResult(i, 0, &isnull));
+	SPI_finish();
+	for (uint64 i = 0; i < n; i++)
+		UnrdfWaitingAddNeed(held[i], &need);
+	pfree(held);
+}
+
+static int
+needs_of(int64 id, UnrdfNeed **needs)
+{
+	Datum value = Int64GetDatum(id);
+	uint64 n;
+	bool isnull;
+
+	SPI_connect();
+	n = UnrdfExecuteLatest(&find_needs, &value, NULL);
+	*needs = SPI_palloc(Max(1, n) * sizeof(UnrdfNeed));
+	for (uint64 i = 0; i < n; i++)
+	{
+		(*needs)[i].id = DatumGetInt64(UnrdfResult(i, 0, &isnull));
+		(*needs)[i].on_failure = DatumGetInt16(UnrdfResult(i, 1, &isnull));
+		(*needs)[i].retry_of = 0;
+	}
+	SPI_finish();
+	return (int) n;
+}
+
+/* A job that came through unrdf.waiting_job does so again, in its workflow. Raises 55000 where that has ended. */
+static int64
+revive_waiting(UnrdfWaiting *waiting, const UnrdfJob *job)
+{
+	UnrdfWorkflow workflow;
+	UnrdfWaitingWriter *w;
+	UnrdfNeed *needs;
+	int nneeds = needs_of(waiting->job.id, &needs);
+	int64 id;
+
+	if (waiting->workflow != 0 && waiting->compensates == 0 &&
+		UnrdfWorkflowFind(waiting->workflow, &workflow))
+		UnrdfWorkflowCheckOpen(&workflow);
+	waiting->job = *job;
+	waiting->job.enqueued_at = UnrdfNow();
+	UnrdfJobFlow(&waiting->job);
+	w = UnrdfWaitingWriterBegin(1);
+	id = UnrdfWaitingWrite(w, waiting, nneeds, needs);
+	UnrdfWaitingWriterEnd(w);
+	return id;
+}
+
 /* UnrdfReviveJob enqueues a dead or cancelled job anew; raises 55000 for any other, 23505 for one revived before. */
 int64
 UnrdfReviveJob(int64 id)
 {
 	UnrdfEnqueue request = {0};
+	UnrdfWaiting waiting;
 	int outcome;
 	int64 revived;
 
@@ -209,8 +236,12 @@ UnrdfReviveJob(int64 id)
 	check_not_erased(id);
 	request.job.retry_of = id;
 	request.job.run_at = 0;
-	revived = UnrdfEnqueueOne(&request);
+	if (UnrdfWaitingFetch(id, &waiting))
+		revived = revive_waiting(&waiting, &request.job);
+	else
+		revived = UnrdfEnqueueOne(&request);
 	CommandCounterIncrement();
+	let_go_on(id, revived);
 	return revived;
 }
 
@@ -218,11 +249,8 @@ static bool
 job_exists(int64 id)
 {
 	UnrdfJob job;
-	bool found;
+	bool found = fetch_job(id, &job);
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	found = UnrdfJobFetch(id, &job);
-	PopActiveSnapshot();
 	if (found && job.xid == U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("cannot wait for a job that this transaction enqueued"),

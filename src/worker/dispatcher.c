@@ -39,8 +39,10 @@
 #include "ledger/epoch.h"
 #include "queue/config.h"
 #include "queue/lane.h"
+#include "queue/waiting.h"
 #include "worker/crash.h"
 #include "worker/floor.h"
+#include "worker/helper.h"
 #include "worker/pool.h"
 #include "worker/restore.h"
 #include "worker/slot.h"
@@ -49,13 +51,6 @@
 
 #define READ_MOST 8192    /* rows per lane and transaction */
 #define SLOW_MICROS 20000 /* a wait for an executor worth starting another */
-
-/* A process that is started when it is not there. */
-typedef struct Helper
-{
-	BackgroundWorkerHandle *handle;
-	int64 started; /* ticks */
-} Helper;
 
 typedef struct Dispatcher
 {
@@ -73,8 +68,7 @@ typedef struct Dispatcher
 	int64 next_sweep;      /* ticks */
 	int64 next_floor;
 	bool floor_rises; /* jobs have ended since it was noted */
-	Helper integrator;
-	Helper publisher;
+	UnrdfHelper helpers[UNRDF_PROCESSES];
 	int cores;
 	/* while reading */
 	UnrdfReader *reader;
@@ -480,6 +474,8 @@ look(Dispatcher *d)
 	UnrdfXactBegin("reading jobs");
 	if (sweep || config)
 		check_restore(d);
+	if (sweep && UnrdfWaitingAny())
+		pg_atomic_write_u32(&d->db->wants_releaser, 1);
 	if (config)
 		read_config(d);
 	if (!d->restoring)
@@ -721,40 +717,6 @@ adjust_pool(Dispatcher *d)
 					  Min(most - pool->n, Min(UnrdfReadyCount(d->lanes), Max(1, pool->n / 2))));
 }
 
-/* Starts a helper that has ended, once a second at most; pid is what it has made known of itself. */
-static void
-keep_helper(Dispatcher *d, Helper *helper, const char *kind, const char *function, int pid)
-{
-	pid_t started;
-
-	if (helper->handle && GetBackgroundWorkerPid(helper->handle, &started) != BGWH_STOPPED)
-		return;
-	if (pid != 0 || UnrdfTicks() - helper->started < USECS_PER_SEC)
-		return;
-	if (helper->handle)
-		pfree(helper->handle);
-	helper->handle = NULL;
-	helper->started = UnrdfTicks();
-	if (!UnrdfStartWorker(kind, function, ObjectIdGetDatum(MyDatabaseId), &helper->handle) &&
-		!d->pool.warned)
-	{
-		d->pool.warned = true;
-		ereport(WARNING, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-						  errmsg("could not start the %s: all background worker slots are taken",
-								 kind + strlen("unrdf ")),
-						  errhint("Raise max_worker_processes.")));
-	}
-}
-
-static void
-keep_helpers(Dispatcher *d)
-{
-	keep_helper(d, &d->integrator, "unrdf integrator", "UnrdfIntegratorMain",
-				d->db->processes[UNRDF_INTEGRATOR].pid);
-	keep_helper(d, &d->publisher, "unrdf publisher", "UnrdfPublisherMain",
-				d->db->processes[UNRDF_PUBLISHER].pid);
-}
-
 /* Makes known what executors have in hand from an earlier dispatcher, and the suspects. */
 static void
 adopt(Dispatcher *d)
@@ -830,7 +792,7 @@ step(Dispatcher *d)
 	if (!d->restoring && pg_atomic_exchange_u32(&d->db->wants_epoch, 0))
 		UnrdfEnsureEpoch();
 	take_results(d);
-	keep_helpers(d);
+	UnrdfHelpersKeep(d->helpers, &d->pool.warned);
 	look(d);
 	UnrdfLanesTick(d->lanes, UnrdfTicks());
 	UnrdfEntriesBecomeReady(d->lanes, UnrdfNow());

@@ -95,6 +95,13 @@ static int user_timeout = USER_TIMEOUT;
 /* set by the timer while a job runs */
 static volatile sig_atomic_t timed_out = 0;
 
+/* UnrdfRunningJob returns the job that this process runs; 0: none. */
+int64
+UnrdfRunningJob(void)
+{
+	return my_slot ? (int64) pg_atomic_read_u64(&my_slot->job) : 0;
+}
+
 static void
 at_exit(int code, Datum arg)
 {

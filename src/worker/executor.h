@@ -5,6 +5,7 @@
 
 #include "queue/job.h"
 
+extern int64 UnrdfRunningJob(void);
 extern bool UnrdfReceiptExists(int64 id);
 extern void UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, TimestampTz started_at,
 							   ErrorData *error, TimestampTz *retry_at);

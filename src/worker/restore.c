@@ -38,7 +38,8 @@ static UnrdfPlan end_restore = {"DELETE FROM unrdf.restoring", 0};
 static UnrdfPlan note_restore = {
 	"INSERT INTO unrdf.restored (xid) SELECT coalesce("
 	"(SELECT x.xid FROM ((SELECT xid FROM unrdf.receipt ORDER BY xid DESC LIMIT 1) UNION ALL"
-	" (SELECT xid FROM unrdf.job ORDER BY xid DESC LIMIT 1)) AS x ORDER BY x.xid DESC LIMIT 1), '0')",
+	" (SELECT xid FROM unrdf.job ORDER BY xid DESC LIMIT 1) UNION ALL"
+	" (SELECT xid FROM unrdf.waiting_job ORDER BY xid DESC LIMIT 1)) AS x ORDER BY x.xid DESC LIMIT 1), '0')",
 	0};
 
 /* UnrdfRestoreRead reads what the newest snapshot sees of restores. */

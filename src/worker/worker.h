@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "postmaster/bgworker.h"
+#include "utils/jsonb.h"
 
 #include "base/shmem.h"
 
@@ -11,6 +12,7 @@ extern PGDLLEXPORT void UnrdfLauncherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfDispatcherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfIntegratorMain(Datum arg);
 extern PGDLLEXPORT void UnrdfPublisherMain(Datum arg);
+extern PGDLLEXPORT void UnrdfReleaserMain(Datum arg);
 extern PGDLLEXPORT void UnrdfExecutorMain(Datum arg);
 extern PGDLLEXPORT void UnrdfSentinelMain(Datum arg);
 
@@ -35,5 +37,14 @@ extern bool UnrdfCancelJob(int64 job);
 extern int64 UnrdfReviveJob(int64 job);
 extern const char *UnrdfWaitJob(int64 job, int64 timeout_ms);
 extern void UnrdfJobEnded(int64 job);
+
+/* workflow.c */
+extern int64 UnrdfWorkflowEnd(int64 workflow, const char *reason, int64 cause, int64 but,
+							  const char *actor, bool compensate);
+extern int64 UnrdfCancelWorkflow(int64 id, bool compensate);
+
+/* step.c */
+extern Jsonb *UnrdfStepDone(text *name);
+extern void UnrdfSaveStep(text *name, Jsonb *result);
 
 #endif /* UNRDF_WORKER_H */

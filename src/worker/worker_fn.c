@@ -115,7 +115,7 @@ put(ReturnSetInfo *rsinfo, Row *row)
 static void
 put_databases(ReturnSetInfo *rsinfo)
 {
-	static const char *const kinds[] = {"dispatcher", "integrator", "publisher"};
+	static const char *const kinds[] = {"dispatcher", "integrator", "publisher", "releaser"};
 	Row row;
 
 	for (int i = 0; i < UNRDF_MAX_DATABASES; i++)

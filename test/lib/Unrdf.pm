@@ -12,7 +12,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_node install register_effect reading_calls wait_for unbroken wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
-  crash_and_start sql_fails log_position log_since occurrences memory_of
+  crash_and_start disaster held_at sql_fails log_position log_since occurrences memory_of
 );
 
 # Settings of every node: what the tests of PostgreSQL set otherwise, and a pool that is small and quick to change.
@@ -91,6 +91,7 @@ sub reading_calls
 		log_size => 'unrdf.log_size()',
 		log_state => '(SELECT (s.log, s.origin, s.size, s.root, s.published_size, s.published_at) FROM unrdf.log_state() AS s)',
 		merkle_root => q(unrdf.merkle_root(ARRAY['a', 'b']::bytea[])),
+		needs_results => '(SELECT count(*) FROM unrdf.needs_results(:ended))',
 		node_hash => q(unrdf.node_hash(unrdf.leaf_hash('a'), unrdf.leaf_hash('b'))),
 		receipt => 'unrdf.receipt(:ended)',
 		schedule_due_times => q((SELECT array_agg(d) FROM unrdf.schedule_due_times('@daily', 'UTC', 3, '2026-01-01') AS d)),
@@ -106,6 +107,7 @@ sub reading_calls
 		verify_item => q(unrdf.verify_item((SELECT max(receipt) FROM unrdf.batch), 1, '2')),
 		verify_row => q(unrdf.verify_row('audited', '7')),
 		verify_table => q((SELECT count(*) FROM unrdf.verify_table('audited'))),
+		workflow_dot => q(coalesce(unrdf.workflow_dot(:ended), 'none')),
 		witness_request => 'unrdf.witness_request()',
 		verify_progress => '(SELECT count(*) FROM unrdf.verify_progress())');
 }
@@ -224,6 +226,48 @@ sub crash_and_start
 		die 'the server does not start again' if time() > $until;
 		usleep(20_000);
 	}
+	return;
+}
+
+# Holds whoever wants to write to a table: returns a session that does, once a worker of that kind waits for it. What is to make
+# the worker want to is done after the table is locked.
+sub held_at
+{
+	my ($node, $db, $kind, $table, $do) = @_;
+	my $holder = $node->background_psql($db);
+
+	$holder->query_safe("BEGIN; LOCK TABLE unrdf.$table IN SHARE MODE");
+	$do->();
+	wait_for($node, $db, qq(
+		SELECT EXISTS (SELECT FROM pg_stat_activity AS a JOIN pg_locks AS l USING (pid)
+			WHERE a.backend_type = 'unrdf $kind' AND NOT l.granted AND l.relation = 'unrdf.$table'::regclass)));
+	return $holder;
+}
+
+# Ends a worker of a kind with a signal, TERM or KILL, or the server: crash. Then a session that holds something is ended, where
+# it has not gone with that.
+sub disaster
+{
+	my ($node, $db, $kind, $how, $holder) = @_;
+
+	if ($how eq 'crash')
+	{
+		crash_and_start($node);
+		eval { $holder->quit } if $holder;
+		return;
+	}
+	wait_for($node, $db, "SELECT EXISTS (SELECT FROM unrdf.stat_workers WHERE kind = '$kind' AND datname = current_database())");
+	if ($how eq 'KILL')
+	{
+		my $pid = worker_pid($node, $db, $kind) // die "there is no $kind";
+		kill('KILL', $pid) == 1 or die "could not kill $kind $pid: $!";
+		wait_for($node, $db, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
+	}
+	else
+	{
+		signal_worker($node, $db, $kind, $how);
+	}
+	eval { $holder->quit } if $holder;
 	return;
 }
 

@@ -30,7 +30,8 @@ ORDER BY 1;
 SELECT p.oid::regprocedure AS unsafe
 FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
 WHERE p.pronamespace = 'unrdf'::regnamespace AND l.lanname IN ('sql', 'plpgsql')
-	AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false);
+	AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)
+ORDER BY p.oid::regprocedure::text COLLATE "C";
 
 -- Functions that every role may execute: they read nothing
 SELECT p.oid::regprocedure AS public_function

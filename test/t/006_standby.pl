@@ -18,6 +18,11 @@ my %changing = (
 	alter_queue => "unrdf.alter_queue('default', '{}')",
 	audit_table => "unrdf.audit_table('audited')",
 	cancel => 'unrdf.cancel(:pending)',
+	start_workflow => q(unrdf.start_workflow('new', '{"steps": {"a": {"handler": "effect"}}}')),
+	fan_out => q(unrdf.fan_out('{}', 'effect', ARRAY['{}']::jsonb[])),
+	enqueue_after => q(unrdf.enqueue_after('{}', 'effect')),
+	create_workflow => q(unrdf.create_workflow('new')),
+	cancel_workflow => 'unrdf.cancel_workflow(1)',
 	create_queue => "unrdf.create_queue('new')",
 	draw_origin => 'unrdf.draw_origin()',
 	enqueue => "unrdf.enqueue('effect')",
@@ -102,10 +107,10 @@ sub with_ids
 # What a standby answers and refuses
 is($standby->safe_psql('postgres', q(
 		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%' AND prokind <> 'p')),
-	join(' ', sort keys %changing, keys %reading, 'audit_statement', 'clock_advice', 'clock_runs', 'cluster_state', 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
+	join(' ', sort keys %changing, keys %reading, 'audit_statement', 'clock_advice', 'clock_runs', 'cluster_state', 'export_tiles', 'first_difference', 'save_step', 'step_done', 'workers'), 'these are all functions');
 for my $name (sort keys %changing)
 {
-	my $command = { grant_access => 'GRANT', new_origin => 'unrdf.draw_origin()' }->{$name} // "unrdf.$name()";
+	my $command = { grant_access => 'GRANT', new_origin => 'unrdf.draw_origin()', start_workflow => 'unrdf.create_workflow()' }->{$name} // "unrdf.$name()";
 
 	sql_fails($standby, 'postgres', with_ids("SELECT $changing{$name};"), '25006', qr/: cannot execute \Q$command\E in a read-only transaction/,
 		"a standby refuses $name");

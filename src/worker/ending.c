@@ -1,0 +1,143 @@
+/*
+ * ending.c: receipts of jobs that end without a run.
+ *
+ * The receipt's unique id decides between whoever ends a job and the executor that runs it: who inserts first and commits wins,
+ * the other waits and then finds out. An executor that lost rolls its effects back. The interrupt after the commit only
+ * spares the handler useless work. A job that waits for others has no row in unrdf.job yet: it gets that together with its
+ * receipt, so that every receipt has its job, and under its release lock (queue/waiting.c), so that nobody releases it meanwhile.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/resowner.h"
+
+#include "base/clock.h"
+#include "base/commit.h"
+#include "base/plan.h"
+#include "ledger/epoch.h"
+#include "ledger/record.h"
+#include "queue/config.h"
+#include "worker/ending.h"
+#include "worker/slot.h"
+#include "worker/worker.h"
+
+static UnrdfPlan count_attempts = {
+	"SELECT pg_catalog.count(*) FROM unrdf.attempt WHERE job OPERATOR(pg_catalog.=) $1",
+	1,
+	{INT8OID}};
+
+static void
+tell(uint64 job)
+{
+	UnrdfSlotInterrupt(MyDatabaseId, (int64) job);
+	UnrdfJobEnded((int64) job);
+}
+
+/* UnrdfEndingTell lets everybody know, once the current transaction commits, that it has ended a job. */
+void
+UnrdfEndingTell(int64 job)
+{
+	UnrdfAtCommit(tell, (uint64) job);
+	UnrdfWakeIntegrator();
+}
+
+static int32
+attempts_of(int64 id)
+{
+	Datum value = Int64GetDatum(id);
+	bool isnull;
+	int32 n;
+
+	SPI_connect();
+	UnrdfExecuteLatest(&count_attempts, &value, NULL);
+	n = (int32) DatumGetInt64(UnrdfResult(0, 0, &isnull));
+	SPI_finish();
+	return n;
+}
+
+/* UnrdfEndingWrite adds a job's receipt. The ending's result must live until the writer ends. */
+void
+UnrdfEndingWrite(UnrdfReceiptWriter *writer, const UnrdfJob *job, int32 attempt,
+				 const UnrdfEnding *ending)
+{
+	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
+	const char *actor = ending->actor ? ending->actor : GetUserNameFromId(job->owner, true);
+	UnrdfReceipt r = {0};
+	StringInfoData scratch;
+
+	initStringInfo(&scratch);
+	r.id = job->id;
+	r.kind = UNRDF_EXECUTE;
+	r.outcome = ending->outcome;
+	r.epoch = UnrdfCurrentEpoch();
+	r.attempt = attempt;
+	r.started_at = r.finished_at = UnrdfNow();
+	r.operation = handler ? handler->name : "";
+	r.operation_len = strlen(r.operation);
+	r.actor = actor ? actor : psprintf("%u", job->owner);
+	r.actor_len = strlen(r.actor);
+	r.result = ending->result;
+	UnrdfReceiptSeal(&r, job->args, &scratch);
+	UnrdfReceiptWrite(writer, &r);
+	pfree(scratch.data);
+}
+
+static void
+write_one(const UnrdfJob *job, int32 attempt, const UnrdfEnding *ending)
+{
+	UnrdfReceiptWriter *writer = UnrdfReceiptWriterBegin(1);
+
+	UnrdfEndingWrite(writer, job, attempt, ending);
+	UnrdfReceiptWriterEnd(writer);
+	CommandCounterIncrement();
+}
+
+/* UnrdfEndingTry ends a job that may be running, under a savepoint; false where another transaction ended it first. */
+bool
+UnrdfEndingTry(const UnrdfJob *job, const UnrdfEnding *ending)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool ok = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		write_one(job, attempts_of(job->id), ending);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		/* also for another error: who catches that knows of no savepoint of ours */
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+			ReThrowError(error);
+		ok = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return ok;
+}
+
+/* UnrdfEndWaiting ends a job that waits, under its release lock. */
+void
+UnrdfEndWaiting(const UnrdfJob *job, const UnrdfEnding *ending)
+{
+	UnrdfJobWriter *writer = UnrdfJobWriterBegin(1);
+
+	UnrdfJobWriteEnded(writer, job);
+	UnrdfJobWriterEnd(writer);
+	write_one(job, 0, ending);
+}

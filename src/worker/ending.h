@@ -1,0 +1,23 @@
+#ifndef UNRDF_ENDING_H
+#define UNRDF_ENDING_H
+
+#include "postgres.h"
+
+#include "ledger/receipt.h"
+#include "queue/job.h"
+
+/* How a job ends that nothing runs any more. */
+typedef struct UnrdfEnding
+{
+	UnrdfOutcome outcome;
+	const char *actor; /* NULL: the job's owner */
+	Jsonb *result;     /* what the receipt says of the reason; NULL: nothing */
+} UnrdfEnding;
+
+extern void UnrdfEndingWrite(UnrdfReceiptWriter *writer, const UnrdfJob *job, int32 attempt,
+							 const UnrdfEnding *ending);
+extern bool UnrdfEndingTry(const UnrdfJob *job, const UnrdfEnding *ending);
+extern void UnrdfEndWaiting(const UnrdfJob *job, const UnrdfEnding *ending);
+extern void UnrdfEndingTell(int64 job);
+
+#endif /* UNRDF_ENDING_H */
