@@ -297,7 +297,11 @@ COMMENT ON PROCEDURE unrdf.witness_add_checkpoint(text, int, text) IS 'Answers a
 
 CREATE FUNCTION unrdf.workers(OUT pid int, OUT kind text, OUT datname name, OUT state text, OUT job bigint, OUT handler text, OUT since timestamptz, OUT jobs bigint, OUT transactions bigint)
 	RETURNS SETOF record AS 'MODULE_PATHNAME', 'unrdf_workers' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
-COMMENT ON FUNCTION unrdf.workers() IS 'What every unrdf process is doing. Source of unrdf.stat_workers.';
+COMMENT ON FUNCTION unrdf.workers() IS 'What every unrdf process is doing, and which jobs workers outside have in hand. Source of unrdf.stat_workers.';
+
+CREATE FUNCTION unrdf.holds_lease(job bigint) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'unrdf_holds_lease' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.holds_lease(bigint) IS 'Whether a worker outside has a job in hand that claimed it as a role one is a member of.';
 
 CREATE FUNCTION unrdf.log_state(OUT log int, OUT origin text, OUT size bigint, OUT root bytea, OUT published_size bigint, OUT published_at timestamptz, OUT publishing text, OUT reason text, OUT since timestamptz)
 	RETURNS record AS 'MODULE_PATHNAME', 'unrdf_log_state' LANGUAGE C VOLATILE PARALLEL RESTRICTED;

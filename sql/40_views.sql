@@ -1,6 +1,6 @@
 CREATE VIEW unrdf.stat_workers WITH (security_barrier) AS
 	SELECT w.pid, w.kind, w.datname, w.state, w.job, w.handler, w.since, w.jobs, w.transactions FROM unrdf.workers() AS w;
-COMMENT ON VIEW unrdf.stat_workers IS 'One row per unrdf process: what it is, in which database, what it does since when, how many jobs and transactions it has finished.';
+COMMENT ON VIEW unrdf.stat_workers IS 'One row per unrdf process, and per job that a worker outside has in hand (kind outside; pid is that of its connection, if that is the lease): what it is, in which database, what it does since when, how many jobs and transactions it has finished.';
 
 CREATE VIEW unrdf.stat_verify WITH (security_barrier) AS
 	SELECT v.pid, v.phase, v.first, v.leaves_total, v.leaves_done, v.bad, v.started_at FROM unrdf.verify_progress() AS v;

@@ -66,13 +66,14 @@ CREATE VIEW unrdf.job_needs WITH (security_barrier) AS
 		LEFT JOIN unrdf.waiting_job AS w ON w.id OPERATOR(pg_catalog.=) n.needs
 		LEFT JOIN unrdf.receipt AS r ON r.id OPERATOR(pg_catalog.=) n.needs
 	WHERE NOT EXISTS (SELECT FROM unrdf.job_need AS s WHERE s.job OPERATOR(pg_catalog.=) n.job AND s.retry_of OPERATOR(pg_catalog.=) n.needs)
-		AND (pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE'));
-COMMENT ON VIEW unrdf.job_needs IS 'What the jobs of the roles one is a member of need: the needed job, its name in its workflow, how it ended and with which result. A need that held the job and was revived is shown as the job that it was revived as.';
+		AND (pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
+			OR unrdf.holds_lease(n.job));
+COMMENT ON VIEW unrdf.job_needs IS 'What the jobs of the roles one is a member of need, and those that one has claimed: the needed job, its name in its workflow, how it ended and with which result. A need that held the job and was revived is shown as the job that it was revived as.';
 
 CREATE FUNCTION unrdf.needs_results(job bigint, OUT need bigint, OUT name text, OUT outcome text, OUT result jsonb) RETURNS SETOF record
 	AS $$ SELECT n.needs, n.name, n.outcome, n.result FROM unrdf.job_needs AS n WHERE n.job OPERATOR(pg_catalog.=) $1 ORDER BY n.needs $$
 	LANGUAGE SQL STABLE STRICT PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION unrdf.needs_results(bigint) IS 'How the jobs that a job needs have ended, and with which results; what has not ended has no outcome. For the job''s handler and whoever sees the job.';
+COMMENT ON FUNCTION unrdf.needs_results(bigint) IS 'How the jobs that a job needs have ended, and with which results; what has not ended has no outcome. For the job''s handler, the worker outside that has claimed it, and whoever sees the job.';
 
 CREATE VIEW unrdf.workflows WITH (security_barrier) AS
 	SELECT w.id, w.name, w.owner, w.saga, w.args, w.created_at,

@@ -10,7 +10,9 @@
 #include "base/shmem.h"
 #include "cluster/cluster.h"
 #include "ledger/verify.h"
+#include "worker/claim.h"
 #include "worker/crash.h"
+#include "worker/lease.h"
 #include "worker/slot.h"
 #include "worker/worker.h"
 
@@ -28,6 +30,8 @@ _PG_init(void)
 	UnrdfShmemInit();
 	UnrdfClusterInit();
 	UnrdfSlotInit();
+	UnrdfLeaseInit();
+	UnrdfClaimInit();
 	UnrdfCrashInit();
 	UnrdfVerifyInit();
 	UnrdfHoldInit();

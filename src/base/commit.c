@@ -3,8 +3,8 @@
  *
  * XACT_EVENT_COMMIT comes after the commit record is durable (and acknowledged by synchronous standbys) and after the
  * rows became visible to others, so a process woken from here finds what it was woken for. The actions must not raise.
- * Savepoints are not tracked: an action whose savepoint was rolled back still runs, so actions are hints that their
- * receivers check. PREPARE TRANSACTION drops them; whoever depends on them has a periodic sweep.
+ * An action whose savepoint is rolled back is dropped. So are all by PREPARE TRANSACTION; whoever depends on them has a periodic
+ * sweep.
  */
 #include "postgres.h"
 
@@ -17,6 +17,7 @@ typedef struct Action
 {
 	UnrdfCommitFn fn;
 	uint64 arg;
+	SubTransactionId sub;
 } Action;
 
 /* The list lives in TopTransactionContext and dies with it. */
@@ -37,6 +38,18 @@ at_xact_event(XactEvent event, void *arg)
 	}
 }
 
+static void
+at_subxact_event(SubXactEvent event, SubTransactionId sub, SubTransactionId parent, void *arg)
+{
+	/* those of a subtransaction are the last ones */
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		while (nactions > 0 && actions[nactions - 1].sub == sub)
+			nactions--;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		for (int i = nactions - 1; i >= 0 && actions[i].sub == sub; i--)
+			actions[i].sub = parent;
+}
+
 /*
  * UnrdfAtCommit runs fn(arg) once after the current transaction commits. The same call among the last few is not
  * repeated. fn must not raise.
@@ -49,6 +62,7 @@ UnrdfAtCommit(UnrdfCommitFn fn, uint64 arg)
 	if (!registered)
 	{
 		RegisterXactCallback(at_xact_event, NULL);
+		RegisterSubXactCallback(at_subxact_event, NULL);
 		registered = true;
 	}
 	for (int i = nactions - 1; i >= 0 && i >= nactions - 16; i--)
@@ -64,5 +78,6 @@ UnrdfAtCommit(UnrdfCommitFn fn, uint64 arg)
 	}
 	actions[nactions].fn = fn;
 	actions[nactions].arg = arg;
+	actions[nactions].sub = GetCurrentSubTransactionId();
 	nactions++;
 }

@@ -101,4 +101,7 @@
 #define unrdf_log_message(transactional) LogLogicalMessage("unrdf", "", 0, (transactional))
 #endif
 
+/* libpq/libpq.h, which declares it, includes headers of libraries that the server was built with */
+extern bool pq_check_connection(void);
+
 #endif /* UNRDF_COMPAT_H */

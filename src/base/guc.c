@@ -25,6 +25,7 @@ int unrdf_group_time = 5000;
 char *unrdf_log_key_file = NULL;
 int unrdf_max_args_size = 1024;
 int unrdf_max_executors = 16;
+int unrdf_max_leases = 16384;
 int unrdf_min_executors = 2;
 char *unrdf_node_name = NULL;
 int unrdf_priority_ageing = 60000;
@@ -175,6 +176,9 @@ UnrdfGucInit(void)
 		&unrdf_max_args_size, 1024, 1, 1024 * 1024 - 1, PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("unrdf.max_executors", "Executors that one database may have.", NULL,
 							&unrdf_max_executors, 16, 1, 4096, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"unrdf.max_leases", "Jobs that workers outside may have in hand in all databases together.",
+		NULL, &unrdf_max_leases, 16384, 64, 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("unrdf.min_executors",
 							"Executors that a database keeps when there is nothing to do.", NULL,
 							&unrdf_min_executors, 2, 1, 4096, PGC_SIGHUP, 0, NULL, NULL, NULL);

@@ -19,6 +19,7 @@ extern int unrdf_group_time;     /* us */
 extern char *unrdf_log_key_file;
 extern int unrdf_max_args_size; /* kB */
 extern int unrdf_max_executors;
+extern int unrdf_max_leases;
 extern int unrdf_min_executors;
 extern char *unrdf_node_name;
 extern int unrdf_priority_ageing; /* ms; 0: none */

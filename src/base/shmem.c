@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/shmem.h"
 
-#define MAX_BLOCKS 8
+#define MAX_BLOCKS 16
 
 typedef struct Block
 {

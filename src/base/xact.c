@@ -7,6 +7,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "tcop/tcopprot.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "base/xact.h"
@@ -61,6 +62,48 @@ UnrdfStatsUnflushed(bool flush)
 		unflushed = false;
 	}
 	return unflushed;
+}
+
+/* UnrdfTry calls fn(arg) under a savepoint. Returns what it failed of, with nothing of it left, in the current memory context; or NULL. */
+ErrorData *
+UnrdfTry(void (*fn)(void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		fn(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* UnrdfTryUnique does so and returns true, or false where that violates a unique index. Raises whatever else it fails of. */
+bool
+UnrdfTryUnique(void (*fn)(void *arg), void *arg)
+{
+	ErrorData *error = UnrdfTry(fn, arg);
+
+	if (error == NULL)
+		return true;
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+		ReThrowError(error);
+	FreeErrorData(error);
+	return false;
 }
 
 /* UnrdfFreshSnapshot makes what the current transaction wrote, and what others committed, visible from here on. */

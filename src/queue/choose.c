@@ -5,6 +5,8 @@
  *
  *     level (a priority) → lane (queue) → share (owner, tenant) → flow (group) → entries, first in, first out
  *
+ * There is one such tree for executors and one for workers outside; they share lanes' readers, and the limits of queues and groups.
+ *
  * At each step the child with the lowest turn is next, and its turn then grows by the inverse of its weight (stride
  * scheduling): children are served in proportion to their weights however much each of them has waiting. Who becomes active
  * begins at the turn of who was served last, so that having been away gives no credit.
@@ -45,7 +47,7 @@ typedef struct KnownFlow
 
 typedef struct ShareId
 {
-	UnrdfLane *lane;
+	UnrdfLaneSide *side;
 	uint64 id;
 } ShareId;
 
@@ -75,7 +77,7 @@ typedef struct KnownGroup
 		uint64 y = pairingheap_const_container(type, node, b)->turn;                              \
 		return x < y ? 1 : x > y ? -1 : 0;                                                        \
 	}
-COMPARE_TURNS(UnrdfLane)
+COMPARE_TURNS(UnrdfLaneSide)
 COMPARE_TURNS(UnrdfShare)
 COMPARE_TURNS(UnrdfFlow)
 
@@ -107,8 +109,9 @@ UnrdfChooseInit(UnrdfLaneSet *set)
 	HASHCTL groups = {
 		.keysize = sizeof(GroupId), .entrysize = sizeof(KnownGroup), .hcxt = set->context};
 
-	for (int p = 0; p < UNRDF_PRIORITIES; p++)
-		init_heap(&set->levels[p], compare_UnrdfLane);
+	for (int side = 0; side < UNRDF_SIDES; side++)
+		for (int p = 0; p < UNRDF_PRIORITIES; p++)
+			init_heap(&set->levels[side][p], compare_UnrdfLaneSide);
 	init_heap(&set->timers, compare_timers);
 	set->flows = hash_create("unrdf flows", 64, &flows, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	set->shares = hash_create("unrdf shares", 64, &shares, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -151,29 +154,48 @@ clear_timer(UnrdfLaneSet *set, UnrdfTimer *timer)
 	timer->set = false;
 }
 
-static void
-lane_changed(UnrdfLaneSet *set, UnrdfLane *lane)
+/* The side's place in its arrays. */
+static int
+index_of(const UnrdfLaneSide *side)
 {
-	bool active = !pairingheap_is_empty(&lane->shares) && queue_is_open(set, lane->queue);
+	return (int) (side - side->lane->sides);
+}
 
-	if (active == lane->active)
+static pairingheap *
+level_of(UnrdfLaneSet *set, const UnrdfLaneSide *side)
+{
+	return &set->levels[index_of(side)][side->level];
+}
+
+static uint64 *
+level_now_of(UnrdfLaneSet *set, const UnrdfLaneSide *side)
+{
+	return &set->level_now[index_of(side)][side->level];
+}
+
+static void
+side_changed(UnrdfLaneSet *set, UnrdfLaneSide *side)
+{
+	bool active = !pairingheap_is_empty(&side->shares) && queue_is_open(set, side->lane->queue);
+
+	if (active == side->active)
 		return;
-	lane->active = active;
+	side->active = active;
 	if (!active)
 	{
-		pairingheap_remove(&set->levels[lane->level], &lane->node);
+		pairingheap_remove(level_of(set, side), &side->node);
 		return;
 	}
-	lane->level = lane->priority;
-	lane->served = set->now;
-	lane->turn = Max(lane->turn, set->level_now[lane->level]);
-	pairingheap_add(&set->levels[lane->level], &lane->node);
+	side->level = side->lane->priority;
+	side->served = set->now;
+	side->turn = Max(side->turn, *level_now_of(set, side));
+	pairingheap_add(level_of(set, side), &side->node);
 }
 
 static void
 share_changed(UnrdfLaneSet *set, UnrdfShare *share)
 {
-	UnrdfLane *lane = share->lane;
+	UnrdfLaneSide *side = share->side;
 	bool active = !pairingheap_is_empty(&share->flows);
 
 	if (active == share->active)
@@ -181,12 +203,12 @@ share_changed(UnrdfLaneSet *set, UnrdfShare *share)
 	share->active = active;
 	if (active)
 	{
-		share->turn = Max(share->turn, lane->now);
-		pairingheap_add(&lane->shares, &share->node);
+		share->turn = Max(share->turn, side->now);
+		pairingheap_add(&side->shares, &share->node);
 	}
 	else
-		pairingheap_remove(&lane->shares, &share->node);
-	lane_changed(set, lane);
+		pairingheap_remove(&side->shares, &share->node);
+	side_changed(set, side);
 }
 
 /* UnrdfFlowChanged makes a flow active or not, and what is above it: it has entries or has none, its group opened or closed. */
@@ -220,7 +242,8 @@ queue_changed(UnrdfLaneSet *set, UnrdfLaneQueue *queue)
 
 	for (int p = 0; p < UNRDF_PRIORITIES; p++)
 		if (queue->lanes[p])
-			lane_changed(set, queue->lanes[p]);
+			for (int side = 0; side < UNRDF_SIDES; side++)
+				side_changed(set, &queue->lanes[p]->sides[side]);
 	if (!UnrdfBucketHas(&queue->bucket, rate, set->now))
 		set_timer(set, &queue->timer, UnrdfBucketReady(&queue->bucket, rate));
 	else
@@ -266,6 +289,19 @@ group_changed(UnrdfLaneSet *set, UnrdfGroup *group)
 
 /* A lane that waits longer than unrdf.priority_ageing at its level goes up one. */
 static void
+age_side(UnrdfLaneSet *set, UnrdfLaneSide *side, int64 now)
+{
+	if (!side->active || side->level == 0 ||
+		now - side->served < unrdf_priority_ageing * INT64CONST(1000))
+		return;
+	pairingheap_remove(level_of(set, side), &side->node);
+	side->level--;
+	side->served = now;
+	side->turn = *level_now_of(set, side);
+	pairingheap_add(level_of(set, side), &side->node);
+}
+
+static void
 age_lanes(UnrdfLaneSet *set, int64 now)
 {
 	dlist_iter iter;
@@ -276,18 +312,9 @@ age_lanes(UnrdfLaneSet *set, int64 now)
 		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
 
 		for (int p = 1; p < UNRDF_PRIORITIES; p++)
-		{
-			UnrdfLane *lane = queue->lanes[p];
-
-			if (lane == NULL || !lane->active || lane->level == 0 ||
-				now - lane->served < unrdf_priority_ageing * INT64CONST(1000))
-				continue;
-			pairingheap_remove(&set->levels[lane->level], &lane->node);
-			lane->level--;
-			lane->served = now;
-			lane->turn = set->level_now[lane->level];
-			pairingheap_add(&set->levels[lane->level], &lane->node);
-		}
+			if (queue->lanes[p])
+				for (int side = 0; side < UNRDF_SIDES; side++)
+					age_side(set, &queue->lanes[p]->sides[side], now);
 	}
 }
 
@@ -322,15 +349,16 @@ UnrdfNextTick(UnrdfLaneSet *set)
 	return pairingheap_container(UnrdfTimer, node, pairingheap_first(&set->timers))->at;
 }
 
-/* Whether a reader has nothing ready of what could run, but more to read. */
+/* Whether a reader has nothing ready of what could run in an executor, but more to read. */
 static bool
 is_hungry(UnrdfLaneSet *set, const UnrdfReader *reader)
 {
 	const UnrdfFlow *flow = reader->flow;
 
 	if (flow == NULL)
-		return reader->lane->nready == 0;
-	return flow->nready == 0 && (flow->group == NULL || group_is_open(set, flow->group));
+		return reader->lane->sides[UNRDF_INSIDE].nready == 0;
+	return flow->nready == 0 && flow->id > 0 &&
+		   (flow->group == NULL || group_is_open(set, flow->group));
 }
 
 /* The most urgent priority of which something has to be read first. */
@@ -354,29 +382,64 @@ hungry_priority(UnrdfLaneSet *set)
 	return set->hungry;
 }
 
+/* The entry that is next of an active side of a lane. */
+static UnrdfEntry *
+first_of(UnrdfLaneSide *side)
+{
+	UnrdfShare *share = pairingheap_container(UnrdfShare, node, pairingheap_first(&side->shares));
+	UnrdfFlow *flow = pairingheap_container(UnrdfFlow, node, pairingheap_first(&share->flows));
+
+	return dlist_container(UnrdfEntry, node, dlist_head_node(&flow->ready));
+}
+
 /*
- * UnrdfEntryPeek returns the entry that is next; NULL where there is none, or none that may go before what has to be read
+ * UnrdfEntryPeek returns the entry that is next for an executor; NULL where there is none, or none that may go before what has to be read
  * first: of the same priority that may be somebody else's turn.
  */
 UnrdfEntry *
 UnrdfEntryPeek(UnrdfLaneSet *set)
 {
-	int hungry = set->nready > 0 ? hungry_priority(set) : 0;
+	int hungry = set->nready[UNRDF_INSIDE] > 0 ? hungry_priority(set) : 0;
 
 	for (int p = 0; p < hungry; p++)
 	{
-		UnrdfLane *lane;
-		UnrdfShare *share;
-		UnrdfFlow *flow;
+		pairingheap *level = &set->levels[UNRDF_INSIDE][p];
 
-		if (pairingheap_is_empty(&set->levels[p]))
-			continue;
-		lane = pairingheap_container(UnrdfLane, node, pairingheap_first(&set->levels[p]));
-		share = pairingheap_container(UnrdfShare, node, pairingheap_first(&lane->shares));
-		flow = pairingheap_container(UnrdfFlow, node, pairingheap_first(&share->flows));
-		return dlist_container(UnrdfEntry, node, dlist_head_node(&flow->ready));
+		if (!pairingheap_is_empty(level))
+			return first_of(pairingheap_container(UnrdfLaneSide, node, pairingheap_first(level)));
 	}
 	return NULL;
+}
+
+/* Whether a lane is served before another. */
+static bool
+is_before(const UnrdfLaneSide *a, const UnrdfLaneSide *b)
+{
+	return a->level < b->level || (a->level == b->level && a->turn < b->turn);
+}
+
+/*
+ * UnrdfOutsidePeek returns the entry that is next for a worker outside that asks for these queues. What has to be read first does
+ * not keep it waiting: whoever asks takes what there is.
+ */
+UnrdfEntry *
+UnrdfOutsidePeek(UnrdfLaneSet *set, const int32 *queues, int nqueues)
+{
+	UnrdfLaneSide *best = NULL;
+
+	for (int i = 0; i < nqueues && set->nready[UNRDF_OUTSIDE] > 0; i++)
+	{
+		UnrdfLaneQueue *queue = UnrdfLaneQueueFind(set, queues[i]);
+
+		for (int p = 0; queue && p < UNRDF_PRIORITIES; p++)
+		{
+			UnrdfLaneSide *side = queue->lanes[p] ? &queue->lanes[p]->sides[UNRDF_OUTSIDE] : NULL;
+
+			if (side && side->active && (best == NULL || is_before(side, best)))
+				best = side;
+		}
+	}
+	return best ? first_of(best) : NULL;
 }
 
 /* UnrdfServed moves a flow, its share and its lane, all active, behind the others: an entry of it is about to be taken. */
@@ -384,25 +447,25 @@ void
 UnrdfServed(UnrdfLaneSet *set, UnrdfFlow *flow)
 {
 	UnrdfShare *share = flow->share;
-	UnrdfLane *lane = share->lane;
+	UnrdfLaneSide *side = share->side;
 
 	pairingheap_remove(&share->flows, &flow->node);
 	share->now = flow->turn;
 	flow->turn += STRIDE;
 	pairingheap_add(&share->flows, &flow->node);
 
-	pairingheap_remove(&lane->shares, &share->node);
-	lane->now = share->turn;
+	pairingheap_remove(&side->shares, &share->node);
+	side->now = share->turn;
 	share->turn += STRIDE / share->weight;
-	pairingheap_add(&lane->shares, &share->node);
+	pairingheap_add(&side->shares, &share->node);
 
-	pairingheap_remove(&set->levels[lane->level], &lane->node);
-	set->level_now[lane->level] = lane->turn;
-	lane->level = lane->priority;
-	lane->turn =
-		Max(lane->turn, set->level_now[lane->level]) + STRIDE / lane->queue->settings.weight;
-	lane->served = set->now;
-	pairingheap_add(&set->levels[lane->level], &lane->node);
+	pairingheap_remove(level_of(set, side), &side->node);
+	*level_now_of(set, side) = side->turn;
+	side->level = side->lane->priority;
+	side->turn =
+		Max(side->turn, *level_now_of(set, side)) + STRIDE / side->lane->queue->settings.weight;
+	side->served = set->now;
+	pairingheap_add(level_of(set, side), &side->node);
 }
 
 /* UnrdfEntryIsOpen tells whether an entry is READY and its queue and group let it run. */
@@ -509,14 +572,15 @@ UnrdfQueueSet(UnrdfLaneSet *set, UnrdfLaneQueue *queue, const UnrdfQueue *settin
 static UnrdfShare *
 share_get(UnrdfLaneSet *set, UnrdfLane *lane, const UnrdfFlowKey *key)
 {
-	ShareId id = {lane, key->share};
+	UnrdfLaneSide *side = &lane->sides[key->id < 0 ? UNRDF_OUTSIDE : UNRDF_INSIDE];
+	ShareId id = {side, key->share};
 	bool found;
 	KnownShare *known = hash_search(set->shares, &id, HASH_ENTER, &found);
 
 	if (!found)
 	{
 		known->share = MemoryContextAllocZero(set->context, sizeof(UnrdfShare));
-		known->share->lane = lane;
+		known->share->side = side;
 		known->share->id = key->share;
 		init_heap(&known->share->flows, compare_UnrdfFlow);
 	}
@@ -569,7 +633,11 @@ UnrdfLaneInit(UnrdfLaneSet *set, UnrdfLane *lane)
 {
 	UnrdfFlowKey plain = {.weight = 1};
 
-	init_heap(&lane->shares, compare_UnrdfShare);
+	for (int side = 0; side < UNRDF_SIDES; side++)
+	{
+		init_heap(&lane->sides[side].shares, compare_UnrdfShare);
+		lane->sides[side].lane = lane;
+	}
 	lane->plain = make_flow(set, lane, &plain);
 }
 
@@ -604,8 +672,8 @@ UnrdfFlowEnd(UnrdfLaneSet *set, UnrdfFlow *flow)
 {
 	UnrdfShare *share = flow->share;
 	UnrdfGroup *group = flow->group;
-	FlowId id = {share->lane, flow->id};
-	ShareId share_id = {share->lane, share->id};
+	FlowId id = {share->side->lane, flow->id};
+	ShareId share_id = {share->side, share->id};
 
 	if (flow->id == 0 || flow->nentries > 0 || flow->reader)
 		return;

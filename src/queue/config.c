@@ -59,7 +59,7 @@ static UnrdfPlan upsert_handler = {
 	" ON CONFLICT (name) DO UPDATE SET function = EXCLUDED.function, max_attempts = EXCLUDED.max_attempts,"
 	" timeout_ms = EXCLUDED.timeout_ms, backoff_ms = EXCLUDED.backoff_ms, backoff_cap_ms = EXCLUDED.backoff_cap_ms,"
 	" own_transaction = EXCLUDED.own_transaction, changed_at = pg_catalog.now()"
-	" WHERE pg_catalog.pg_has_role($3, h.owner, 'USAGE') RETURNING id",
+	" WHERE pg_catalog.pg_has_role($3, h.owner, 'USAGE') AND h.function IS NOT NULL RETURNING id",
 	8,
 	{TEXTOID, REGPROCEDUREOID, REGROLEOID, INT4OID, INT4OID, INT4OID, INT4OID, BOOLOID}};
 #define HANDLER_COLUMNS                                                                       \
@@ -153,9 +153,9 @@ UnrdfConfigChanged(void)
 	UnrdfAtCommit(bump, 0);
 }
 
-/* Names are short, so that caches can have them inline. */
-static void
-check_name(text *name, const char *what)
+/* UnrdfCheckName raises 42602 for a name that is empty or long: they are short, so that caches can have them inline. */
+void
+UnrdfCheckName(text *name, const char *what)
 {
 	if (VARSIZE_ANY_EXHDR(name) == 0 || VARSIZE_ANY_EXHDR(name) >= NAMEDATALEN)
 		ereport(ERROR,
@@ -170,7 +170,7 @@ UnrdfCreateQueue(text *name, int32 max_running)
 	Datum values[3];
 	bool isnull;
 
-	check_name(name, "queue");
+	UnrdfCheckName(name, "queue");
 	PreventCommandIfReadOnly("unrdf.create_queue()");
 	SPI_connect();
 	values[0] = PointerGetDatum(name);
@@ -240,14 +240,29 @@ UnrdfHandlerArgs(Oid function)
 	return nargs;
 }
 
-/* UnrdfRegisterHandler makes or changes a handler. Raises 42501 where it is somebody else's. */
+/* UnrdfRefuseHandler raises why a handler that exists was not changed: 42501, or 55000 where it is of the other kind. */
+void
+UnrdfRefuseHandler(text *name)
+{
+	const UnrdfHandler *h = UnrdfHandlerByName(name);
+
+	if (!has_privs_of_role(GetUserId(), h->owner))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("must be owner of handler \"%s\"", h->name)));
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					OidIsValid(h->function) ? errmsg("handler \"%s\" has a function", h->name)
+											: errmsg("handler \"%s\" is run outside", h->name),
+					errhint("Its jobs would wait for ever. Take another name.")));
+}
+
+/* UnrdfRegisterHandler makes or changes a handler. Raises 42501 where it is somebody else's, 55000 where it is run outside. */
 void
 UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, int32 timeout_ms,
 					 int32 backoff_ms, int32 backoff_cap_ms, bool own_transaction)
 {
 	Datum values[8];
 
-	check_name(name, "handler");
+	UnrdfCheckName(name, "handler");
 	PreventCommandIfReadOnly("unrdf.register_handler()");
 	(void) UnrdfHandlerArgs(function);
 	if (!unrdf_proc_executable(function, GetUserId()))
@@ -263,8 +278,7 @@ UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, int32 timeout
 	values[7] = BoolGetDatum(own_transaction);
 	SPI_connect();
 	if (UnrdfExecute(&upsert_handler, values, NULL, false) == 0)
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("must be owner of handler \"%s\"", text_to_cstring(name))));
+		UnrdfRefuseHandler(name);
 	SPI_finish();
 	UnrdfConfigChanged();
 }
@@ -279,7 +293,7 @@ UnrdfQueueId(text *name)
 	bool isnull;
 	int32 id = -1;
 
-	check_name(name, "queue");
+	UnrdfCheckName(name, "queue");
 	check_caches();
 	text_to_cstring_buffer(name, key, sizeof(key));
 	entry = hash_search(queue_names, key, HASH_FIND, NULL);
@@ -308,6 +322,8 @@ cache_handler(void)
 
 	text_to_cstring_buffer(DatumGetTextPP(UnrdfResult(0, 1, &isnull)), h->name, NAMEDATALEN);
 	h->function = DatumGetObjectId(UnrdfResult(0, 2, &isnull));
+	if (isnull)
+		h->function = InvalidOid;
 	h->owner = DatumGetObjectId(UnrdfResult(0, 3, &isnull));
 	h->max_attempts = DatumGetInt32(UnrdfResult(0, 4, &isnull));
 	h->timeout_ms = DatumGetInt32(UnrdfResult(0, 5, &isnull));
@@ -326,7 +342,7 @@ UnrdfHandlerByName(text *name)
 	HASH_SEQ_STATUS seq;
 	Datum value = PointerGetDatum(name);
 
-	check_name(name, "handler");
+	UnrdfCheckName(name, "handler");
 	check_caches();
 	text_to_cstring_buffer(name, key, sizeof(key));
 	hash_seq_init(&seq, handlers);
@@ -348,14 +364,16 @@ UnrdfHandlerByName(text *name)
 }
 
 /*
- * UnrdfHandlerToEnqueue returns the id of a handler that the current role may enqueue jobs for. Raises 42704 for an unknown one, 42501
- * where the role may not execute its function, and what UnrdfHandlerArgs does.
+ * UnrdfHandlerToEnqueue returns the id of a handler that the current role may enqueue jobs for: any that workers outside run. Raises
+ * 42704 for an unknown one, 42501 where the role may not execute its function, and what UnrdfHandlerArgs does.
  */
 int32
 UnrdfHandlerToEnqueue(text *name)
 {
 	const UnrdfHandler *h = UnrdfHandlerByName(name);
 
+	if (!OidIsValid(h->function))
+		return h->id;
 	(void) UnrdfHandlerArgs(h->function);
 	if (!unrdf_proc_executable(h->function, GetUserId()))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

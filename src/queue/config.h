@@ -9,7 +9,7 @@
 typedef struct UnrdfHandler
 {
 	int32 id;
-	Oid function;
+	Oid function; /* InvalidOid: workers outside run it */
 	Oid owner;
 	int32 max_attempts;
 	int32 timeout_ms;
@@ -62,13 +62,22 @@ extern int32 UnrdfHandlerToEnqueue(text *name);
 extern const UnrdfHandler *UnrdfHandlerById(int32 id);
 extern const UnrdfQueueRow *UnrdfQueueRowById(int32 id);
 extern int UnrdfHandlerArgs(Oid function);
+extern void UnrdfRefuseHandler(text *name) pg_attribute_noreturn();
+extern void UnrdfCheckName(text *name, const char *what);
 extern void UnrdfConfigChanged(void);
+
+/* outside.c */
+extern void UnrdfRegisterOutsideHandler(text *name, int32 max_attempts, int32 timeout_ms,
+										int32 backoff_ms, int32 backoff_cap_ms);
+extern void UnrdfGrantQueue(text *queue, Oid role, bool grant);
+extern int32 UnrdfClaimableQueue(text *queue);
 
 /* settings.c */
 extern UnrdfQueueRow *UnrdfQueueRowRead(int32 id, MemoryContext context);
 extern const UnrdfQueue *UnrdfQueueRowSettings(const UnrdfQueueRow *row);
 extern void UnrdfAlterQueue(text *name, Jsonb *settings);
 extern void UnrdfJobFlow(UnrdfJob *job);
+extern int64 UnrdfFlowFor(int64 flow, int32 handler);
 extern uint64 UnrdfShareOf(const UnrdfJob *job, int32 *weight);
 
 #endif /* UNRDF_CONFIG_H */

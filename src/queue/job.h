@@ -24,7 +24,7 @@ typedef struct UnrdfJob
 	int32 timeout_ms;
 	int16 priority;
 	int64 retry_of;  /* 0: not a retry */
-	int64 flow;      /* 0: neither group nor share */
+	int64 flow;      /* 0: neither group nor share; negative: a worker outside runs it */
 	text *key;       /* NULL: none; so the next two */
 	text *group_key; /* what limits and order per group go by */
 	text *tenant;    /* whose share of the queue it is */
@@ -51,6 +51,13 @@ extern void UnrdfJobWriterEnd(UnrdfJobWriter *w);
 extern void UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job);
 extern bool UnrdfJobFetch(int64 id, UnrdfJob *job);
 extern int UnrdfLaneBit(int32 queue, int priority);
+
+/* Whether a worker outside the server runs a job. */
+static inline bool
+UnrdfJobIsOutside(const UnrdfJob *job)
+{
+	return job->flow < 0;
+}
 
 /* enqueue.c */
 extern void UnrdfCheckArgs(Jsonb *args, StringInfo scratch);

@@ -102,6 +102,15 @@ UnrdfLaneQueues(UnrdfLaneSet *set)
 	return &set->queues;
 }
 
+/* UnrdfLaneQueueFind returns a known queue, or NULL. */
+UnrdfLaneQueue *
+UnrdfLaneQueueFind(UnrdfLaneSet *set, int32 id)
+{
+	KnownQueue *known = hash_search(set->queue_ids, &id, HASH_FIND, NULL);
+
+	return known ? known->queue : NULL;
+}
+
 /* UnrdfLaneQueueGet returns a queue, which is made, with no limits, where it is new. */
 UnrdfLaneQueue *
 UnrdfLaneQueueGet(UnrdfLaneSet *set, int32 id)
@@ -259,8 +268,8 @@ make_ready(UnrdfLaneSet *set, UnrdfEntry *entry, bool first)
 	else
 		dlist_push_tail(&flow->ready, &entry->node);
 	flow->nready++;
-	lane_of(flow)->nready++;
-	set->nready++;
+	flow->share->side->nready++;
+	set->nready[side_of(flow)]++;
 	UnrdfFlowChanged(set, flow);
 }
 
@@ -330,8 +339,8 @@ UnrdfEntryOut(UnrdfLaneSet *set, UnrdfEntry *entry)
 	{
 		dlist_delete(&entry->node);
 		flow->nready--;
-		set->nready--;
-		lane_of(flow)->nready--;
+		set->nready[side_of(flow)]--;
+		flow->share->side->nready--;
 		if (flow->nready == 0)
 			set->hungry_known = false;
 	}
@@ -342,17 +351,28 @@ UnrdfEntryOut(UnrdfLaneSet *set, UnrdfEntry *entry)
 	UnrdfFlowChanged(set, flow);
 }
 
-/* UnrdfEntryTake takes out the entry that is next; the others have their turn before its like. NULL when there is none. */
-UnrdfEntry *
-UnrdfEntryTake(UnrdfLaneSet *set)
+static UnrdfEntry *
+take(UnrdfLaneSet *set, UnrdfEntry *entry)
 {
-	UnrdfEntry *entry = UnrdfEntryPeek(set);
-
 	if (entry == NULL)
 		return NULL;
 	UnrdfServed(set, entry->flow);
 	UnrdfEntryOut(set, entry);
 	return entry;
+}
+
+/* UnrdfEntryTake takes out the entry that is next; the others have their turn before its like. NULL when there is none. */
+UnrdfEntry *
+UnrdfEntryTake(UnrdfLaneSet *set)
+{
+	return take(set, UnrdfEntryPeek(set));
+}
+
+/* UnrdfOutsideTake does so for a worker outside, of the queues that it asks for. Allocates nothing. */
+UnrdfEntry *
+UnrdfOutsideTake(UnrdfLaneSet *set, const int32 *queues, int nqueues)
+{
+	return take(set, UnrdfOutsidePeek(set, queues, nqueues));
 }
 
 /* UnrdfEntryBack returns an entry that was handed out and not run to the head of its flow. */
@@ -424,11 +444,11 @@ UnrdfNextDue(UnrdfLaneSet *set)
 	return set->nheap > 0 ? set->heap[0]->due : set->horizon.at;
 }
 
-/* UnrdfReadyCount returns how many entries are READY. */
+/* UnrdfReadyCount returns how many entries for executors are READY. */
 int
 UnrdfReadyCount(UnrdfLaneSet *set)
 {
-	return set->nready;
+	return set->nready[UNRDF_INSIDE];
 }
 
 /* UnrdfLaneCount returns how many lanes there are. */

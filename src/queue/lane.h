@@ -83,6 +83,28 @@ struct UnrdfLaneQueue
 	UnrdfLane *lanes[UNRDF_PRIORITIES];
 };
 
+/* Who runs a job: an executor, or a worker outside the server. */
+typedef enum UnrdfSide
+{
+	UNRDF_INSIDE,
+	UNRDF_OUTSIDE,
+	UNRDF_SIDES
+} UnrdfSide;
+
+/* A lane among the others of one side. */
+typedef struct UnrdfLaneSide
+{
+	pairingheap_node node;
+	UnrdfLane *lane;
+	int nready;
+	bool active;
+	int level; /* its priority, or less where it has waited for long */
+	int64 served;
+	uint64 turn;
+	uint64 now;         /* turn of the share served last */
+	pairingheap shares; /* the active ones */
+} UnrdfLaneSide;
+
 /* One (queue, priority): what it has read, as shares of the queue, each of them one or more flows. */
 struct UnrdfLane
 {
@@ -90,22 +112,14 @@ struct UnrdfLane
 	UnrdfLaneQueue *queue;
 	int priority;
 	UnrdfFlow *plain; /* of jobs that belong to no share and no group */
-	int nready;
-	uint64 floor; /* what UnrdfLaneFloors found */
-	/* choosing */
-	pairingheap_node node;
-	bool active;
-	int level; /* its priority, or less where it has waited for long */
-	int64 served;
-	uint64 turn;
-	uint64 now;         /* turn of the share served last */
-	pairingheap shares; /* the active ones */
+	uint64 floor;     /* what UnrdfLaneFloors found */
+	UnrdfLaneSide sides[UNRDF_SIDES];
 };
 
 /* What identifies a flow within its lane. */
 typedef struct UnrdfFlowKey
 {
-	int64 id;          /* unrdf.job.flow; 0: plain */
+	int64 id;          /* unrdf.job.flow; 0: plain; negative: of a worker outside */
 	uint64 share;      /* whose share of the queue it is; 0: nobody's */
 	int32 weight;      /* of the share */
 	const char *group; /* NULL: none */
@@ -121,6 +135,7 @@ typedef struct UnrdfDue
 /* lane.c: what is known */
 extern UnrdfLaneSet *UnrdfLaneSetCreate(MemoryContext context, Size memory, int64 now);
 extern void UnrdfLaneSetMemory(UnrdfLaneSet *set, Size memory);
+extern UnrdfLaneQueue *UnrdfLaneQueueFind(UnrdfLaneSet *set, int32 id);
 extern UnrdfLaneQueue *UnrdfLaneQueueGet(UnrdfLaneSet *set, int32 id);
 extern dlist_head *UnrdfLaneQueues(UnrdfLaneSet *set);
 extern UnrdfLane *UnrdfLaneGet(UnrdfLaneSet *set, UnrdfLaneQueue *queue, int priority);
@@ -129,6 +144,7 @@ extern UnrdfEntry *UnrdfEntryAdd(UnrdfLaneSet *set, UnrdfFlow *flow, int64 job);
 extern void UnrdfEntryPut(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz now);
 extern void UnrdfEntryAdopt(UnrdfLaneSet *set, UnrdfEntry *entry);
 extern UnrdfEntry *UnrdfEntryTake(UnrdfLaneSet *set);
+extern UnrdfEntry *UnrdfOutsideTake(UnrdfLaneSet *set, const int32 *queues, int nqueues);
 extern void UnrdfEntryOut(UnrdfLaneSet *set, UnrdfEntry *entry);
 extern void UnrdfEntryBack(UnrdfLaneSet *set, UnrdfEntry *entry);
 extern void UnrdfEntryDelay(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz due, bool saved,
@@ -156,6 +172,7 @@ extern void UnrdfReaderDone(UnrdfLaneSet *set, UnrdfReader *reader, uint64 next_
 
 /* choose.c: which is next */
 extern UnrdfEntry *UnrdfEntryPeek(UnrdfLaneSet *set);
+extern UnrdfEntry *UnrdfOutsidePeek(UnrdfLaneSet *set, const int32 *queues, int nqueues);
 extern bool UnrdfEntryIsOpen(UnrdfLaneSet *set, const UnrdfEntry *entry);
 extern UnrdfFlow *UnrdfFlowFind(UnrdfLaneSet *set, UnrdfLane *lane, int64 id);
 extern UnrdfFlow *UnrdfFlowMake(UnrdfLaneSet *set, UnrdfLane *lane, const UnrdfFlowKey *key);

@@ -22,18 +22,19 @@ struct UnrdfLaneSet
 	dlist_head queues;
 	int nlanes;
 	int nflows; /* not plain */
-	int nready;
-	int most_ready; /* over all lanes */
+	int nready[UNRDF_SIDES];
+	int most_ready; /* of a side, over all lanes */
 	int window; /* most ready entries that reading gives a lane; those that become due may double it */
 	int flow_window;
 	UnrdfEntry **heap; /* delayed, the earliest first */
 	int nheap;
 	int heap_capacity;
 	UnrdfDue horizon;
-	dlist_head readers;                   /* those that have more to read */
-	dlist_head flow_readers;              /* those of flows */
-	pairingheap levels[UNRDF_PRIORITIES]; /* active lanes, by whose turn it is */
-	uint64 level_now[UNRDF_PRIORITIES];   /* turn of the lane served last */
+	dlist_head readers;      /* those that have more to read */
+	dlist_head flow_readers; /* those of flows */
+	/* of each side */
+	pairingheap levels[UNRDF_SIDES][UNRDF_PRIORITIES]; /* active lanes, by whose turn it is */
+	uint64 level_now[UNRDF_SIDES][UNRDF_PRIORITIES];   /* turn of the lane served last */
 	bool hungry_known;
 	int hungry;      /* the most urgent priority of which something has to be read first */
 	int64 ageing_at; /* ticks of the next look at who has waited for long */
@@ -52,10 +53,10 @@ struct UnrdfGroup
 	const char *key;
 };
 
-/* Part of a lane that is served in turn with others, by weight. */
+/* Part of a lane's side that is served in turn with others, by weight. */
 struct UnrdfShare
 {
-	UnrdfLane *lane;
+	UnrdfLaneSide *side;
 	uint64 id;
 	int32 weight;
 	int nflows;
@@ -85,13 +86,20 @@ struct UnrdfFlow
 static inline UnrdfLane *
 lane_of(const UnrdfFlow *flow)
 {
-	return flow->share->lane;
+	return flow->share->side->lane;
+}
+
+/* Which side of its lane a flow is of. */
+static inline UnrdfSide
+side_of(const UnrdfFlow *flow)
+{
+	return flow->id < 0 ? UNRDF_OUTSIDE : UNRDF_INSIDE;
 }
 
 static inline UnrdfLaneQueue *
 queue_of(const UnrdfFlow *flow)
 {
-	return flow->share->lane->queue;
+	return flow->share->side->lane->queue;
 }
 
 /* choose.c, for lane.c */

@@ -71,8 +71,10 @@ UnrdfReaderRoom(UnrdfLaneSet *set, const UnrdfReader *reader)
 {
 	int kept = reader->flow ? reader->flow->nready : reader->lane->plain->nready;
 	int window = reader->flow ? set->flow_window : set->window;
+	UnrdfSide side = reader->flow ? side_of(reader->flow) : UNRDF_INSIDE;
 
-	if (kept > window / 2 || (set->nready >= set->most_ready && reader->lane->nready > 0))
+	if (kept > window / 2 ||
+		(set->nready[side] >= set->most_ready && reader->lane->sides[side].nready > 0))
 		return 0;
 	return window - kept;
 }

@@ -3,6 +3,9 @@
  */
 #include "postgres.h"
 
+#include "utils/array.h"
+#include "utils/lsyscache.h"
+
 #include "base/clock.h"
 #include "base/compat.h"
 #include "queue/request.h"
@@ -70,4 +73,29 @@ UnrdfRunAtArg(FunctionCallInfo fcinfo, int arg)
 	if (TIMESTAMP_NOT_FINITE(run_at))
 		UnrdfOutOfRange("run_at", "finite");
 	return run_at;
+}
+
+/*
+ * UnrdfElements returns the elements of an array argument, which is not null, and how many they are. Raises 22004 where one is null,
+ * unless the caller wants to know which are.
+ */
+int
+UnrdfElements(FunctionCallInfo fcinfo, int arg, const char *name, Oid type, Datum **values,
+			  bool **nulls)
+{
+	bool *isnull;
+	int16 len;
+	bool by_value;
+	char align;
+	int n;
+
+	get_typlenbyvalalign(type, &len, &by_value, &align);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), type, len, by_value, align, values, &isnull, &n);
+	for (int i = 0; i < n && nulls == NULL; i++)
+		if (isnull[i])
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+							errmsg("element %d of %s must not be null", i + 1, name)));
+	if (nulls)
+		*nulls = isnull;
+	return n;
 }

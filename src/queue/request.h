@@ -12,5 +12,7 @@ extern int UnrdfRangeArg(FunctionCallInfo fcinfo, int arg, const char *name, int
 extern int64 UnrdfIntervalArg(Interval *i, const char *name);
 extern TimestampTz UnrdfRunAtArg(FunctionCallInfo fcinfo, int arg);
 extern text *UnrdfCheckedName(Datum value, const char *what);
+extern int UnrdfElements(FunctionCallInfo fcinfo, int arg, const char *name, Oid type,
+						 Datum **values, bool **nulls);
 
 #endif /* UNRDF_REQUEST_H */

@@ -457,17 +457,42 @@ UnrdfShareOf(const UnrdfJob *job, int32 *weight)
 	return id;
 }
 
+/* A flow's number: 0 is none, negative are those of workers outside, of which -1 has neither group nor share. */
+static int64
+flow_number(bool outside, uint64 hash)
+{
+	int64 number = (int64) (hash & PG_INT64_MAX);
+
+	return outside ? -Max(2, number) : Max(1, number);
+}
+
+/* UnrdfFlowFor returns the flow that a job of another handler has beside one of this flow: the same, on its own side. */
+int64
+UnrdfFlowFor(int64 flow, int32 handler)
+{
+	const UnrdfHandler *h = UnrdfHandlerById(handler);
+	bool outside = h && !OidIsValid(h->function);
+
+	if (outside == (flow < 0))
+		return flow;
+	if (outside)
+		return flow == 0 ? -1 : flow_number(true, (uint64) flow);
+	return flow == -1 ? 0 : -flow;
+}
+
 /* UnrdfJobFlow gives a job that is to be enqueued its group, if it has none, and its flow. Raises 22023 for a long group. */
 void
 UnrdfJobFlow(UnrdfJob *job)
 {
+	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
+	bool outside = handler && !OidIsValid(handler->function);
 	const UnrdfQueueRow *row = UnrdfQueueRowById(job->queue);
 	int32 weight;
 	uint64 hash;
 
 	if (job->group_key == NULL && row->group_by != 0)
 		job->group_key = find_group(row->group_by, job->args);
-	job->flow = 0;
+	job->flow = outside ? -1 : 0;
 	if (job->group_key == NULL && row->settings.share_by == UNRDF_SHARE_NONE)
 		return;
 	if (job->group_key && VARSIZE_ANY_EXHDR(job->group_key) > MOST_GROUP_KEY)
@@ -479,6 +504,5 @@ UnrdfJobFlow(UnrdfJob *job)
 	if (job->group_key)
 		hash = hash_combine64(
 			hash, hash_name(VARDATA_ANY(job->group_key), VARSIZE_ANY_EXHDR(job->group_key)));
-	/* 0 is no flow, and a sign has no meaning yet */
-	job->flow = Max(1, (int64) (hash & PG_INT64_MAX));
+	job->flow = flow_number(outside, hash);
 }

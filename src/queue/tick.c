@@ -25,12 +25,12 @@
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "base/append.h"
 #include "base/clock.h"
 #include "base/plan.h"
+#include "base/xact.h"
 #include "queue/schedule.h"
 #include "queue/timetable.h"
 
@@ -186,35 +186,20 @@ is_transient(int code)
 		   code == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
-/* Fires a tick under a savepoint. Returns what it failed of, or NULL; then nothing of it is left. */
-static ErrorData *
-try_to_fire(const UnrdfSchedule *s, const UnrdfTimetable *t, Run *run)
+typedef struct Tick
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
+	const UnrdfSchedule *schedule;
+	const UnrdfTimetable *times;
+	Run *run;
+} Tick;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		UnrdfTimetableCheckZone(t, s->zone);
-		fire(s, run);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return error;
+static void
+fire_tick(void *arg)
+{
+	const Tick *tick = arg;
+
+	UnrdfTimetableCheckZone(tick->times, tick->schedule->zone);
+	fire(tick->schedule, tick->run);
 }
 
 /* Fires a tick, or writes down why it could not be; false where it has to be tried again. */
@@ -222,10 +207,13 @@ static bool
 fire_or_explain(const UnrdfSchedule *s, const UnrdfTimetable *t, TimestampTz due, int64 missed)
 {
 	Run run = {.due = due, .missed = missed};
-	ErrorData *error = try_to_fire(s, t, &run);
+	Tick tick = {s, t, &run};
+	ErrorData *error = UnrdfTry(fire_tick, &tick);
 
 	if (error == NULL)
 		return true;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
 	ereport(LOG, (errmsg("schedule \"%s\" could not enqueue its job: %s", text_to_cstring(s->name),
 						 error->message)));
 	if (is_transient(error->sqlerrcode))

@@ -10,7 +10,6 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
 
 #include "base/clock.h"
@@ -72,26 +71,6 @@ on_failure_of(Datum value)
 	pg_unreachable();
 }
 
-/* Elements of an array argument, none of them null. */
-static int
-elements(FunctionCallInfo fcinfo, int arg, const char *name, Oid type, Datum **values)
-{
-	ArrayType *array = PG_GETARG_ARRAYTYPE_P(arg);
-	bool *isnull;
-	int16 len;
-	bool byval;
-	char align;
-	int n;
-
-	get_typlenbyvalalign(type, &len, &byval, &align);
-	deconstruct_array(array, type, len, byval, align, values, &isnull, &n);
-	for (int i = 0; i < n; i++)
-		if (isnull[i])
-			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-							errmsg("element %d of %s must not be null", i + 1, name)));
-	return n;
-}
-
 static void
 read_needs(FunctionCallInfo fcinfo, UnrdfWaitRequest *request)
 {
@@ -99,8 +78,8 @@ read_needs(FunctionCallInfo fcinfo, UnrdfWaitRequest *request)
 	Datum *policies;
 	int npolicies;
 
-	request->nneeds = elements(fcinfo, ARG_NEEDS, "needs", INT8OID, &ids);
-	npolicies = elements(fcinfo, ARG_ON_FAILURE, "on_failure", TEXTOID, &policies);
+	request->nneeds = UnrdfElements(fcinfo, ARG_NEEDS, "needs", INT8OID, &ids, NULL);
+	npolicies = UnrdfElements(fcinfo, ARG_ON_FAILURE, "on_failure", TEXTOID, &policies, NULL);
 	if (npolicies != 1 && npolicies != request->nneeds)
 		UnrdfOutOfRange("on_failure", "one for all needs, or one for each");
 	request->needs = palloc0(request->nneeds * sizeof(UnrdfNeed));
@@ -211,7 +190,7 @@ unrdf_fan_out(PG_FUNCTION_ARGS)
 	read_request(fcinfo, "unrdf.fan_out()", &request);
 	request.numbered = true;
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	n = elements(fcinfo, ARG_ARGS, "args", JSONBOID, &values);
+	n = UnrdfElements(fcinfo, ARG_ARGS, "args", JSONBOID, &values, NULL);
 	initStringInfo(&scratch);
 	args = palloc(n * sizeof(Jsonb *));
 	ids = palloc(n * sizeof(int64));

@@ -136,7 +136,7 @@ UnrdfCancelJob(int64 id)
 		UnrdfEndWaiting(&job, &ending);
 	else if (outcome_of(id) != 0 || !UnrdfEndingTry(&job, &ending))
 		return false;
-	UnrdfEndingTell(id);
+	UnrdfEndingTell(&job);
 	return true;
 }
 

@@ -20,6 +20,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -34,14 +35,17 @@
 #include "base/guc.h"
 #include "base/lookup.h"
 #include "base/plan.h"
+#include "base/replicated.h"
 #include "base/shmem.h"
 #include "base/xact.h"
 #include "ledger/epoch.h"
 #include "queue/config.h"
 #include "queue/lane.h"
 #include "queue/waiting.h"
+#include "worker/claim.h"
 #include "worker/crash.h"
 #include "worker/floor.h"
+#include "worker/granter.h"
 #include "worker/helper.h"
 #include "worker/pool.h"
 #include "worker/restore.h"
@@ -57,6 +61,8 @@ typedef struct Dispatcher
 	UnrdfDatabase *db;
 	UnrdfLaneSet *lanes;
 	UnrdfPool pool;
+	UnrdfGranter *granter;
+	uint32 flushed_epoch; /* its row is on disk */
 	UnrdfTimings *timings;
 	UnrdfSuspect *suspects;
 	int nsuspects;
@@ -528,6 +534,8 @@ take_result(Dispatcher *d, UnrdfTask *task, bool culprit)
 	}
 	else if (task->retry_at != 0)
 		UnrdfEntryDelay(d->lanes, entry, task->retry_at, false, UnrdfNow());
+	else if (task->kind == UNRDF_TASK_LOST)
+		UnrdfGranterLose(d->granter, entry, task->since);
 	else
 	{
 		if (culprit)
@@ -572,20 +580,6 @@ goes_alone(const UnrdfEntry *entry, const UnrdfTiming *t)
 		   t->failures > 0;
 }
 
-static void
-put_task(UnrdfSlot *slot, UnrdfEntry *entry)
-{
-	UnrdfTask *task = &slot->tasks[slot->ntasks++];
-
-	task->job = entry->job;
-	task->tid = entry->tid;
-	task->kind = entry->kind;
-	task->result = UNRDF_TASK_UNTOUCHED;
-	task->attempt = entry->attempt;
-	task->micros = 0;
-	task->retry_at = 0;
-}
-
 /* Fills a slot with jobs that together take about unrdf.group_time, at most `most`. */
 static void
 fill(Dispatcher *d, UnrdfSlot *slot, int most)
@@ -602,7 +596,7 @@ fill(Dispatcher *d, UnrdfSlot *slot, int most)
 		if (slot->ntasks > 0 && (single || total + t->micros > unrdf_group_time))
 			break;
 		UnrdfEntryTake(d->lanes);
-		put_task(slot, entry);
+		UnrdfSlotAdd(slot, entry);
 		if (single)
 			break;
 		total += t->micros;
@@ -650,7 +644,7 @@ hold_trial(Dispatcher *d, UnrdfEntry *entry)
 			continue;
 		slot->ntasks = 0;
 		UnrdfEntryOut(d->lanes, entry);
-		put_task(slot, entry);
+		UnrdfSlotAdd(slot, entry);
 		pg_atomic_write_u32(&slot->alone, 1);
 		d->trial = true;
 		assign(d, slot);
@@ -672,11 +666,14 @@ hand_out(Dispatcher *d)
 		UnrdfSlot *slot = &UnrdfSlots[d->pool.slots[i]];
 		int ready = UnrdfReadyCount(d->lanes);
 
-		if (ready == 0)
+		if (ready == 0 && !UnrdfGranterRecords(d->granter))
 			return;
 		if (UnrdfSlotGet(slot) != UNRDF_SLOT_IDLE || pg_atomic_read_u32(&slot->stop))
 			continue;
-		fill(d, slot, Min(UNRDF_TASKS, Max(1, ready / Max(1, d->pool.idle))));
+		if (UnrdfGranterRecords(d->granter))
+			UnrdfGranterRecord(d->granter, slot);
+		else
+			fill(d, slot, Min(UNRDF_TASKS, Max(1, ready / Max(1, d->pool.idle))));
 		if (slot->ntasks == 0)
 			return;
 		assign(d, slot);
@@ -717,7 +714,13 @@ adjust_pool(Dispatcher *d)
 					  Min(most - pool->n, Min(UnrdfReadyCount(d->lanes), Max(1, pool->n / 2))));
 }
 
-/* Makes known what executors have in hand from an earlier dispatcher, and the suspects. */
+static UnrdfEntry *
+load_leased(void *arg, int64 job)
+{
+	return load_entry(arg, job);
+}
+
+/* Makes known what executors and workers outside have in hand from an earlier dispatcher, and the suspects. */
 static void
 adopt(Dispatcher *d)
 {
@@ -741,6 +744,7 @@ adopt(Dispatcher *d)
 				UnrdfEntryAdopt(d->lanes, entry);
 		}
 	}
+	UnrdfGranterAdopt(d->granter, load_leased, d);
 	for (int i = 0; i < d->nsuspects; i++)
 	{
 		UnrdfEntry *entry = load_entry(d, d->suspects[i].job);
@@ -778,6 +782,7 @@ time_to_wait(Dispatcher *d)
 
 	ms = Min(ms, UnrdfMillisUntilTick(d->next_sweep, unrdf_sweep_interval));
 	ms = Min(ms, UnrdfMillisUntilTick(UnrdfNextTick(d->lanes), unrdf_sweep_interval));
+	ms = Min(ms, UnrdfMillisUntilTick(UnrdfGranterNext(d->granter), unrdf_sweep_interval));
 	if (!d->restoring && reader_waits(d))
 		return 0;
 	/* jobs wait for an executor: look again whether more are needed */
@@ -786,19 +791,42 @@ time_to_wait(Dispatcher *d)
 	return ms;
 }
 
+/*
+ * Grants jobs to workers outside that wait for some. Their tokens name the epoch, so its row has to survive a crash: the next start
+ * would take the same number.
+ */
+static void
+grant(Dispatcher *d)
+{
+	uint32 epoch;
+
+	if (!UnrdfClaimsWait())
+		return;
+	UnrdfEnsureEpoch();
+	epoch = pg_atomic_read_u32(&d->db->epoch);
+	if (epoch != d->flushed_epoch)
+		XLogFlush(UnrdfWalEnd());
+	d->flushed_epoch = epoch;
+	UnrdfGranterGrant(d->granter, epoch, !reader_waits(d));
+}
+
 static void
 step(Dispatcher *d)
 {
 	if (!d->restoring && pg_atomic_exchange_u32(&d->db->wants_epoch, 0))
 		UnrdfEnsureEpoch();
 	take_results(d);
+	d->floor_rises |= UnrdfGranterTake(d->granter);
 	UnrdfHelpersKeep(d->helpers, &d->pool.warned);
 	look(d);
 	UnrdfLanesTick(d->lanes, UnrdfTicks());
 	UnrdfEntriesBecomeReady(d->lanes, UnrdfNow());
 	UnrdfPoolCount(&d->pool);
 	if (!d->restoring)
+	{
 		hand_out(d);
+		grant(d);
+	}
 	adjust_pool(d);
 	UnrdfPoolShrink(&d->pool);
 	keep_floor(d);
@@ -815,6 +843,7 @@ init(Dispatcher *d)
 	d->db = UnrdfWorkerAttach(UNRDF_DISPATCHER);
 	d->lanes = UnrdfLaneSetCreate(context, unrdf_dispatcher_memory * (Size) 1024, UnrdfTicks());
 	d->timings = UnrdfTimingsCreate(context);
+	d->granter = UnrdfGranterCreate(d->lanes);
 	d->nsuspects = UnrdfCrashSuspects(MyDatabaseId, &d->suspects);
 	d->cores = (int) Max(1, sysconf(_SC_NPROCESSORS_ONLN));
 	d->restores = -1;

@@ -1,5 +1,5 @@
 /*
- * ending.c: receipts of jobs that end without a run.
+ * ending.c: receipts of jobs that end without a run here.
  *
  * The receipt's unique id decides between whoever ends a job and the executor that runs it: who inserts first and commits wins,
  * the other waits and then finds out. An executor that lost rolls its effects back. The interrupt after the commit only
@@ -12,15 +12,16 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "utils/resowner.h"
 
 #include "base/clock.h"
 #include "base/commit.h"
 #include "base/plan.h"
+#include "base/xact.h"
 #include "ledger/epoch.h"
 #include "ledger/record.h"
 #include "queue/config.h"
 #include "worker/ending.h"
+#include "worker/lease.h"
 #include "worker/slot.h"
 #include "worker/worker.h"
 
@@ -36,11 +37,18 @@ tell(uint64 job)
 	UnrdfJobEnded((int64) job);
 }
 
+static void
+tell_outside(uint64 job)
+{
+	UnrdfLeaseCancel(MyDatabaseId, (int64) job);
+	UnrdfJobEnded((int64) job);
+}
+
 /* UnrdfEndingTell lets everybody know, once the current transaction commits, that it has ended a job. */
 void
-UnrdfEndingTell(int64 job)
+UnrdfEndingTell(const UnrdfJob *job)
 {
-	UnrdfAtCommit(tell, (uint64) job);
+	UnrdfAtCommit(UnrdfJobIsOutside(job) ? tell_outside : tell, (uint64) job->id);
 	UnrdfWakeIntegrator();
 }
 
@@ -74,7 +82,8 @@ UnrdfEndingWrite(UnrdfReceiptWriter *writer, const UnrdfJob *job, int32 attempt,
 	r.outcome = ending->outcome;
 	r.epoch = UnrdfCurrentEpoch();
 	r.attempt = attempt;
-	r.started_at = r.finished_at = UnrdfNow();
+	r.finished_at = UnrdfNow();
+	r.started_at = ending->started_at ? ending->started_at : r.finished_at;
 	r.operation = handler ? handler->name : "";
 	r.operation_len = strlen(r.operation);
 	r.actor = actor ? actor : psprintf("%u", job->owner);
@@ -95,40 +104,27 @@ write_one(const UnrdfJob *job, int32 attempt, const UnrdfEnding *ending)
 	CommandCounterIncrement();
 }
 
+typedef struct Try
+{
+	const UnrdfJob *job;
+	const UnrdfEnding *ending;
+} Try;
+
+static void
+write_tried(void *arg)
+{
+	const Try *try = arg;
+
+	write_one(try->job, attempts_of(try->job->id), try->ending);
+}
+
 /* UnrdfEndingTry ends a job that may be running, under a savepoint; false where another transaction ended it first. */
 bool
 UnrdfEndingTry(const UnrdfJob *job, const UnrdfEnding *ending)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool ok = true;
+	Try try = {job, ending};
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		write_one(job, attempts_of(job->id), ending);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		/* also for another error: who catches that knows of no savepoint of ours */
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
-			ReThrowError(error);
-		ok = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return ok;
+	return UnrdfTryUnique(write_tried, &try);
 }
 
 /* UnrdfEndWaiting ends a job that waits, under its release lock. */

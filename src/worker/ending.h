@@ -6,18 +6,19 @@
 #include "ledger/receipt.h"
 #include "queue/job.h"
 
-/* How a job ends that nothing runs any more. */
+/* How a job ends that no executor runs. */
 typedef struct UnrdfEnding
 {
 	UnrdfOutcome outcome;
 	const char *actor; /* NULL: the job's owner */
-	Jsonb *result;     /* what the receipt says of the reason; NULL: nothing */
+	Jsonb *result; /* of a worker outside, or what the receipt says of the reason; NULL: nothing */
+	TimestampTz started_at; /* 0: it did not run */
 } UnrdfEnding;
 
 extern void UnrdfEndingWrite(UnrdfReceiptWriter *writer, const UnrdfJob *job, int32 attempt,
 							 const UnrdfEnding *ending);
 extern bool UnrdfEndingTry(const UnrdfJob *job, const UnrdfEnding *ending);
 extern void UnrdfEndWaiting(const UnrdfJob *job, const UnrdfEnding *ending);
-extern void UnrdfEndingTell(int64 job);
+extern void UnrdfEndingTell(const UnrdfJob *job);
 
 #endif /* UNRDF_ENDING_H */

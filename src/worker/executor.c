@@ -442,6 +442,57 @@ made_error(int sqlstate, const char *message)
 	return error;
 }
 
+/* Writes down a failed attempt in the current transaction, unless the job has ended. */
+static void
+record_failure(UnrdfTask *task, TimestampTz started, ErrorData *error)
+{
+	UnrdfJob job;
+
+	task->retry_at = 0;
+	if (!UnrdfReceiptExists(task->job) && UnrdfJobFetch(task->job, &job))
+		UnrdfRecordFailure(&job, task->attempt, task->kind == UNRDF_TASK_CRASHED, -1, started,
+						   error, &task->retry_at);
+}
+
+static void
+failure_recorded(UnrdfTask *task)
+{
+	task->result = task->retry_at != 0 ? UNRDF_TASK_RETRY : UNRDF_TASK_ENDED;
+}
+
+static ErrorData *
+lost_error(void)
+{
+	return made_error(
+		ERRCODE_CONNECTION_FAILURE,
+		"the worker that had claimed the job is lost: its lease, or its connection, has ended");
+}
+
+/* Writes down attempts of workers outside that are lost, in one transaction: many end with one connection. False as run_group. */
+static bool
+record_lost(UnrdfSlot *slot)
+{
+	volatile bool ok = true;
+
+	PG_TRY();
+	{
+		UnrdfEnsureEpoch();
+		UnrdfXactBegin("recording lost attempts");
+		for (int i = 0; i < slot->ntasks; i++)
+			record_failure(&slot->tasks[i], slot->tasks[i].since, lost_error());
+		UnrdfXactCommit();
+		for (int i = 0; i < slot->ntasks; i++)
+			failure_recorded(&slot->tasks[i]);
+	}
+	PG_CATCH();
+	{
+		FreeErrorData(recover());
+		ok = false;
+	}
+	PG_END_TRY();
+	return ok;
+}
+
 /* Writes down a failed attempt. Where even that fails, the job is tried again in a second. */
 static void
 fail(UnrdfTask *task, TimestampTz started, ErrorData *error)
@@ -455,15 +506,10 @@ fail(UnrdfTask *task, TimestampTz started, ErrorData *error)
 						 error->message)));
 	PG_TRY();
 	{
-		UnrdfJob job;
-
 		UnrdfXactBegin("recording a failed attempt");
-		task->retry_at = 0;
-		if (!UnrdfReceiptExists(task->job) && UnrdfJobFetch(task->job, &job))
-			UnrdfRecordFailure(&job, task->attempt, task->kind == UNRDF_TASK_CRASHED, started,
-							   error, &task->retry_at);
+		record_failure(task, started, error);
 		UnrdfXactCommit();
-		task->result = task->retry_at != 0 ? UNRDF_TASK_RETRY : UNRDF_TASK_ENDED;
+		failure_recorded(task);
 	}
 	PG_CATCH();
 	{
@@ -479,13 +525,15 @@ fail(UnrdfTask *task, TimestampTz started, ErrorData *error)
 static void
 run_task(UnrdfSlot *slot, UnrdfTask *task)
 {
-	TimestampTz started = UnrdfNow();
+	TimestampTz started = task->kind == UNRDF_TASK_LOST ? task->since : UnrdfNow();
 	ErrorData *error = NULL;
 
 	timed_out = 0;
 	MemoryContextSwitchTo(executor_context);
 	if (task->kind == UNRDF_TASK_RUN)
 		error = run_single(slot, task);
+	else if (task->kind == UNRDF_TASK_LOST)
+		error = lost_error();
 	else if (task->kind == UNRDF_TASK_DIED)
 		error = made_error(ERRCODE_ADMIN_SHUTDOWN, "the executor ended while it ran the job");
 	else
@@ -506,7 +554,8 @@ run_tasks(UnrdfSlot *slot)
 
 	/* a cancel that came when there was nothing to cancel */
 	QueryCancelPending = false;
-	if (slot->ntasks == 1 || !run_group(slot))
+	if (slot->tasks[0].kind == UNRDF_TASK_LOST ? !record_lost(slot)
+											   : slot->ntasks == 1 || !run_group(slot))
 		for (int i = 0; i < slot->ntasks; i++)
 			if (slot->tasks[i].result == UNRDF_TASK_UNTOUCHED)
 				run_task(slot, &slot->tasks[i]);

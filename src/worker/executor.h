@@ -7,7 +7,7 @@
 
 extern int64 UnrdfRunningJob(void);
 extern bool UnrdfReceiptExists(int64 id);
-extern void UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, TimestampTz started_at,
-							   ErrorData *error, TimestampTz *retry_at);
+extern void UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, int64 pause_ms,
+							   TimestampTz started_at, ErrorData *error, TimestampTz *retry_at);
 
 #endif /* UNRDF_EXECUTOR_H */

@@ -105,12 +105,12 @@ write_dead_receipt(UnrdfJob *job, int32 attempt, TimestampTz started_at, Timesta
 }
 
 /*
- * UnrdfRecordFailure writes a failed attempt in the current transaction. *retry_at becomes the time of the next, or 0
- * where the job is dead now: this
- * was its last, or `last` says that there shall be no other.
+ * UnrdfRecordFailure writes a failed attempt in the current transaction. *retry_at becomes the time of the next, after
+ * pause_ms, or where that is negative as the handler says; or 0 where the job is dead now: this was its last, or `last` says
+ * that there shall be no other.
  */
 void
-UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, TimestampTz started_at,
+UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, int64 pause_ms, TimestampTz started_at,
 				   ErrorData *error, TimestampTz *retry_at)
 {
 	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
@@ -120,10 +120,12 @@ UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, TimestampTz started_
 	if (most == 0)
 		most = handler ? handler->max_attempts : 1;
 	*retry_at = 0;
+	if (pause_ms < 0)
+		pause_ms = UnrdfBackoffMillis(attempt, handler ? handler->backoff_ms : 1000,
+									  handler ? handler->backoff_cap_ms : 3600000,
+									  pg_prng_double(&pg_global_prng_state));
 	if (attempt < most && !last)
-		*retry_at = now + 1000 * UnrdfBackoffMillis(attempt, handler ? handler->backoff_ms : 1000,
-													handler ? handler->backoff_cap_ms : 3600000,
-													pg_prng_double(&pg_global_prng_state));
+		*retry_at = now + 1000 * pause_ms;
 	write_attempt(job->id, attempt, started_at, now, *retry_at, error);
 	if (*retry_at == 0)
 		write_dead_receipt(job, attempt, started_at, now);

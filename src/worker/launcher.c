@@ -28,6 +28,7 @@
 #include "base/shmem.h"
 #include "base/xact.h"
 #include "cluster/cluster.h"
+#include "worker/lease.h"
 #include "worker/slot.h"
 #include "worker/worker.h"
 
@@ -166,6 +167,7 @@ reap(Seen *seen, UnrdfDatabase *db)
 	if (db && db->absent)
 	{
 		seen->absent = true;
+		UnrdfLeasesForget(db->dboid);
 		release_entry(db);
 	}
 }
@@ -201,7 +203,7 @@ is_present(const Launcher *l, Oid dboid)
 }
 
 /*
- * Takes back what databases have left that were dropped, or that lost the extension: their entries, and slots of dead
+ * Takes back what databases have left that were dropped, or that lost the extension: their entries and leases, and slots of dead
  * executors, which a dispatcher would have freed.
  */
 static void
@@ -212,7 +214,10 @@ clean_up(const Launcher *l)
 		UnrdfDatabase *db = &UnrdfShmem->databases[i];
 
 		if (db->dboid != InvalidOid && !is_present(l, db->dboid))
+		{
+			UnrdfLeasesForget(db->dboid);
 			release_entry(db);
+		}
 	}
 	for (int i = 0; i < unrdf_executor_slots; i++)
 		if (UnrdfSlotGet(&UnrdfSlots[i]) == UNRDF_SLOT_DEAD &&

@@ -12,7 +12,8 @@
  * Nothing is stored: a new releaser takes a snapshot, begins to follow receipts from there, and decides on every job that waits
  * in it. So it may die at any line. It is the only one who releases; who ends waiting jobs elsewhere holds their release lock
  * (queue/waiting.c). The releaser tries that lock before it takes the snapshot to decide under, and comes back to a job whose lock
- * is taken. It waits for nobody but for executors that are about to commit, where a saga fails (workflow.c).
+ * is taken. Where a saga fails (workflow.c) it waits for executors that are about to commit, and not for long: a worker outside may have
+ * completed a job in a transaction that stays open. Then it comes back, too.
  *
  * Receipts are followed while some job that came through here has not ended, which is counted: rows returned against receipts
  * returned. Both are returned exactly once. After a restore they may be twice; then those are not counted off, and the
@@ -29,6 +30,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -53,6 +55,7 @@
 #define READ_MOST 8192  /* rows of a table per transaction */
 #define WRITE_MOST 256  /* rows between flushes */
 #define AGAIN_MILLIS 50 /* while a release lock is somebody else's */
+#define PATIENCE 100    /* ms, for whoever is about to end a job of a saga that fails */
 
 /* A job to decide on. */
 typedef struct Candidate
@@ -350,6 +353,35 @@ lock_candidates(Releaser *r)
 	UnrdfIdLookupEnd(&waiting);
 }
 
+static void
+end_saga(void *arg)
+{
+	const Candidate *f = arg;
+	UnrdfWorkflow workflow;
+
+	if (UnrdfWorkflowFind(f->workflow, &workflow))
+		UnrdfWorkflowEnd(f->workflow, "failed", f->job, 0, GetUserNameFromId(workflow.owner, false),
+						 true);
+}
+
+/*
+ * Ends a failed saga, under its lock; false where that has to be tried again: one of its jobs is about to be ended by somebody else, who
+ * may not commit for long.
+ */
+static bool
+try_to_end_saga(Candidate *f)
+{
+	int patience = LockTimeout;
+	ErrorData *error;
+
+	LockTimeout = PATIENCE;
+	error = UnrdfTry(end_saga, f);
+	LockTimeout = patience;
+	if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	return error == NULL;
+}
+
 /* Ends the sagas that have failed, if their locks can be had. */
 static void
 end_sagas(Releaser *r)
@@ -360,7 +392,6 @@ end_sagas(Releaser *r)
 	{
 		Candidate f = r->failures.items[i];
 		Datum values[2] = {Int64GetDatum(f.workflow), Int64GetDatum(f.job)};
-		UnrdfWorkflow workflow;
 		bool failed;
 
 		if (!try_lock(r, UnrdfReleaseBucket(0, f.workflow)))
@@ -371,11 +402,9 @@ end_sagas(Releaser *r)
 		SPI_connect();
 		failed = UnrdfExecuteLatest(&find_failed_saga, values, NULL) > 0;
 		SPI_finish();
-		if (!failed || !UnrdfWorkflowFind(f.workflow, &workflow))
-			continue;
-		UnrdfWorkflowEnd(f.workflow, "failed", f.job, 0, GetUserNameFromId(workflow.owner, false),
-						 true);
-		r->receipts_written = true;
+		if (failed && !try_to_end_saga(&f))
+			r->failures.items[kept++] = f;
+		r->receipts_written |= failed;
 	}
 	r->failures.n = kept;
 }
@@ -413,7 +442,7 @@ end_waiting(Releaser *r, const UnrdfJob *job, const UnrdfDecision *decision)
 					 decision->need));
 	}
 	UnrdfEndWaiting(job, &ending);
-	UnrdfEndingTell(job->id);
+	UnrdfEndingTell(job);
 	r->receipts_written = true;
 }
 

@@ -95,6 +95,22 @@ UnrdfSlotReserve(Oid dboid)
 	return NULL;
 }
 
+/* UnrdfSlotAdd adds a task for an entry that is OUT. */
+UnrdfTask *
+UnrdfSlotAdd(UnrdfSlot *slot, const UnrdfEntry *entry)
+{
+	UnrdfTask *task = &slot->tasks[slot->ntasks++];
+
+	task->job = entry->job;
+	task->tid = entry->tid;
+	task->kind = entry->kind;
+	task->result = UNRDF_TASK_UNTOUCHED;
+	task->attempt = entry->attempt;
+	task->micros = 0;
+	task->retry_at = 0;
+	return task;
+}
+
 /*
  * UnrdfSlotInterrupt cancels the statement of the executor that runs a job, if one does. The executor may have gone on to
  * another job by the time the signal arrives; it then runs that one again, so this is a matter of haste only.

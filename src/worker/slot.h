@@ -8,14 +8,17 @@
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 
+#include "queue/lane.h"
+
 #define UNRDF_TASKS 1024
 
 /* What an executor is told to do with a job. */
 typedef enum UnrdfTaskKind
 {
 	UNRDF_TASK_RUN,
-	UNRDF_TASK_DIED,   /* its executor died with it: record a failed attempt */
-	UNRDF_TASK_CRASHED /* it crashed the server when it ran alone: record it as dead */
+	UNRDF_TASK_DIED,    /* its executor died with it: record a failed attempt */
+	UNRDF_TASK_CRASHED, /* it crashed the server when it ran alone: record it as dead */
+	UNRDF_TASK_LOST     /* the worker outside that had it was lost: record a failed attempt */
 } UnrdfTaskKind;
 
 /* What became of it. */
@@ -35,6 +38,7 @@ typedef struct UnrdfTask
 	int32 attempt; /* number of this attempt */
 	int32 micros;  /* run time */
 	TimestampTz retry_at;
+	TimestampTz since; /* when what was lost began */
 } UnrdfTask;
 
 /*
@@ -79,6 +83,7 @@ extern void UnrdfSlotInit(void);
 extern UnrdfSlotState UnrdfSlotGet(UnrdfSlot *slot);
 extern bool UnrdfSlotSet(UnrdfSlot *slot, UnrdfSlotState from, UnrdfSlotState to);
 extern UnrdfSlot *UnrdfSlotReserve(Oid dboid);
+extern UnrdfTask *UnrdfSlotAdd(UnrdfSlot *slot, const UnrdfEntry *entry);
 extern void UnrdfSlotInterrupt(Oid dboid, int64 job);
 
 #endif /* UNRDF_SLOT_H */

@@ -15,6 +15,7 @@
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "queue/config.h"
+#include "worker/lease.h"
 #include "worker/restore.h"
 #include "worker/slot.h"
 #include "worker/worker.h"
@@ -174,6 +175,31 @@ put_executors(ReturnSetInfo *rsinfo)
 	}
 }
 
+/* One row per job that a worker outside has in hand; the process is its connection's, where that is the lease. */
+static void
+put_leases(ReturnSetInfo *rsinfo)
+{
+	Row row;
+
+	for (int i = UnrdfLeaseNext(0); i >= 0; i = UnrdfLeaseNext(i + 1))
+	{
+		const UnrdfLease *lease = &UnrdfLeases[i];
+		UnrdfLeaseState state = UnrdfLeaseStateOf(lease);
+		const UnrdfHandler *h = NULL;
+
+		if (state != UNRDF_LEASE_HELD && state != UNRDF_LEASE_BUSY)
+			continue;
+		begin_row(&row, lease->pid, "outside", lease->dboid, "running", lease->since);
+		row.isnull[W_PID] = lease->pid == 0;
+		set(&row, W_JOB, Int64GetDatum(lease->job));
+		if (lease->dboid == MyDatabaseId)
+			h = UnrdfHandlerById(lease->handler);
+		if (h)
+			set(&row, W_HANDLER, CStringGetTextDatum(h->name));
+		put(rsinfo, &row);
+	}
+}
+
 Datum
 unrdf_workers(PG_FUNCTION_ARGS)
 {
@@ -191,6 +217,7 @@ unrdf_workers(PG_FUNCTION_ARGS)
 	}
 	put_databases(rsinfo);
 	put_executors(rsinfo);
+	put_leases(rsinfo);
 	return (Datum) 0;
 }
 

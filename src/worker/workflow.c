@@ -26,6 +26,7 @@
 #include "base/shmem.h"
 #include "ledger/epoch.h"
 #include "ledger/record.h"
+#include "queue/config.h"
 #include "queue/workflow.h"
 #include "worker/ending.h"
 #include "worker/executor.h"
@@ -134,7 +135,7 @@ end_jobs(int64 workflow, int64 but, const UnrdfEnding *ending)
 		else
 			UnrdfEndWaiting(&waiting.job, ending);
 		if (ok)
-			UnrdfEndingTell(jobs[i].id);
+			UnrdfEndingTell(&waiting.job);
 		ended += ok;
 		MemoryContextReset(context);
 	}
@@ -255,7 +256,7 @@ enqueue_compensations(int64 workflow)
 		c.job.handler = step.compensate;
 		c.job.owner = step.job.owner;
 		c.job.timeout_ms = -1;
-		c.job.flow = step.job.flow;
+		c.job.flow = UnrdfFlowFor(step.job.flow, step.compensate);
 		c.job.group_key = step.job.group_key;
 		c.job.tenant = step.job.tenant;
 		c.job.args = args_of_compensation(steps[i].id);

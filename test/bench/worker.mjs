@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { now, reach, timed, load } from './lib.mjs';
 
 const file = fileURLToPath(import.meta.url);
-const parties = { graphile: './parties/graphile.mjs', pgboss: './parties/pgboss.mjs', pgboss_notify: './parties/pgboss.mjs', pgq: './parties/pgq.mjs', rawsql: './parties/rawsql.mjs' };
+const parties = { graphile: './parties/graphile.mjs', pgboss: './parties/pgboss.mjs', pgboss_notify: './parties/pgboss.mjs', pgq: './parties/pgq.mjs', outside: './parties/outside.mjs', rawsql: './parties/rawsql.mjs' };
 const party = async name => { const m = await import(parties[name]); return name === 'pgboss_notify' ? m.notifying : m.default; };
 
 /** Modules are loaded before "loaded" is said, so that what is timed from "go" on is only the peer's own start. */

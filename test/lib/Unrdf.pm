@@ -84,6 +84,7 @@ sub reading_calls
 		cluster_keys => '(SELECT count(*) FROM unrdf.cluster_keys())',
 		consistency_proof => 'unrdf.consistency_proof(1, 1)',
 		export_receipt => 'unrdf.export_receipt(:ended)',
+		holds_lease => 'unrdf.holds_lease(:ended)',
 		inclusion_proof => 'unrdf.inclusion_proof(:ended)',
 		item_proof => 'unrdf.item_proof((SELECT max(receipt) FROM unrdf.batch), 1)',
 		leaf_hash => q(unrdf.leaf_hash('\x00')),

@@ -23,24 +23,30 @@ my %needing = (
 	enqueue_after => q(unrdf.enqueue_after('{}', 'effect')),
 	create_workflow => q(unrdf.create_workflow('new')),
 	cancel_workflow => 'unrdf.cancel_workflow(1)',
+	claim => "unrdf.claim('{default}')",
 	cluster_state => 'unrdf.cluster_state()',
+	complete => 'unrdf.complete(1)',
 	draw_origin => 'unrdf.draw_origin()',
 	enqueue => "unrdf.enqueue('effect')",
 	enqueue_many => "unrdf.enqueue_many('effect', ARRAY['{}']::jsonb[])",
 	erase => "unrdf.erase(:ended, 'for fun')",
+	fail => "unrdf.fail(1, 'for fun')",
+	heartbeat => "unrdf.heartbeat('{1}')",
 	integrate => 'unrdf.integrate()',
 	new_origin => "unrdf.new_origin('for fun')",
 	publish_checkpoint => 'unrdf.publish_checkpoint()',
 	record => "unrdf.record('update', 'order/17')",
 	record_batch => "unrdf.record_batch('order/18', '{1}')",
+	release => "unrdf.release('{1}')",
 	revive => 'unrdf.revive(:cancelled)',
 	run_schedule_now => "unrdf.run_schedule_now('daily')",
+	snooze => "unrdf.snooze(1, '1 s')",
 	unaudit_table => "unrdf.unaudit_table('audited')",
 	wait => 'unrdf.wait(:ended)',
 	witness_check => "unrdf.witness_check('')",
 	witness_cosign => "unrdf.witness_cosign('log', 1)");
 my %working = reading_calls();
-my @configuring = qw(add_cosignatures alter_queue create_queue finish_restore grant_access pause_queue pause_schedule register_handler resume_queue resume_schedule schedule start_clock trust_witness unschedule verify_step watch_log);
+my @configuring = qw(add_cosignatures alter_queue create_queue finish_restore grant_access grant_queue pause_queue pause_schedule register_handler register_outside_handler resume_queue resume_schedule revoke_queue schedule start_clock trust_witness unschedule verify_step watch_log);
 my %ids = (pending => 1, cancelled => 1, ended => 1);
 
 sub with_ids

@@ -1,0 +1,14 @@
+#ifndef UNRDF_HELD_H
+#define UNRDF_HELD_H
+
+#include "postgres.h"
+
+#include "worker/claim.h"
+#include "worker/lease.h"
+
+extern int UnrdfHeldClaim(const UnrdfClaim *claim, int64 until, UnrdfLease **claimed);
+extern UnrdfLease *UnrdfHeldDecide(int64 token);
+extern void UnrdfHeldResult(UnrdfLease *lease, UnrdfLeaseResult result, TimestampTz due);
+extern void UnrdfHeldEnded(UnrdfLease *lease);
+
+#endif /* UNRDF_HELD_H */

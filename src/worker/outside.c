@@ -1,0 +1,338 @@
+/*
+ * outside.c: what workers outside ask for and say.
+ *
+ * A job that a worker outside runs has its effects elsewhere, so it is run at least once: a worker that is slow, or cannot be
+ * heard, may still be at it when another one begins. What holds nevertheless: at any time one lease of a job is valid, a token whose lease
+ * has passed on changes nothing (lease.c), and one receipt of a job commits. Effects in this database, written in the
+ * transaction that completes the job, happen once.
+ *
+ * Receipts and attempts are written in the caller's transaction, under a savepoint. Another transaction may have ended the
+ * job, by unrdf.cancel: then the unique id decides. A batch in which that happens is written one by one.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/clock.h"
+#include "base/lookup.h"
+#include "base/shmem.h"
+#include "base/xact.h"
+#include "ledger/epoch.h"
+#include "ledger/receipt.h"
+#include "ledger/record.h"
+#include "queue/config.h"
+#include "worker/ending.h"
+#include "worker/executor.h"
+#include "worker/held.h"
+#include "worker/outside.h"
+
+/* how long who does not wait waits for a dispatcher that does not answer */
+#define PATIENCE (10 * USECS_PER_SEC)
+
+/* One of the jobs that a call is about. */
+typedef struct Ending
+{
+	UnrdfLease *lease;
+	UnrdfJob job;
+	Jsonb *result;
+	const UnrdfOutsideFailure *failure; /* NULL: it succeeded */
+} Ending;
+
+typedef struct Endings
+{
+	Ending *items;
+	int n;
+} Endings;
+
+/* unrdf.job, as jobs of leases are read from it. */
+typedef struct Jobs
+{
+	Relation rel;
+	BlockNumber blocks; /* a place that was noted may be of a table that was longer */
+	TupleDesc desc;     /* of the rows that were read, which live as long as the memory context */
+} Jobs;
+
+static void
+open_jobs(Jobs *jobs)
+{
+	jobs->rel = table_open(UnrdfRelid(UNRDF_JOB), AccessShareLock);
+	jobs->blocks = RelationGetNumberOfBlocks(jobs->rel);
+	jobs->desc = CreateTupleDescCopy(RelationGetDescr(jobs->rel));
+	PushActiveSnapshot(GetLatestSnapshot());
+}
+
+static void
+close_jobs(Jobs *jobs)
+{
+	PopActiveSnapshot();
+	table_close(jobs->rel, NoLock);
+}
+
+/* Reads the job of a lease; false where it is gone. */
+static bool
+read_job(Jobs *jobs, const UnrdfLease *lease, UnrdfJob *job)
+{
+	TupleTableSlot *row = MakeSingleTupleTableSlot(jobs->desc, table_slot_callbacks(jobs->rel));
+	ItemPointerData tid = lease->tid;
+	bool found = false;
+
+	if (ItemPointerIsValid(&tid) && ItemPointerGetBlockNumber(&tid) < jobs->blocks &&
+		table_tuple_fetch_row_version(jobs->rel, &tid, GetActiveSnapshot(), row))
+	{
+		ExecMaterializeSlot(row);
+		UnrdfJobRead(row, job);
+		found = job->id == lease->job;
+	}
+	if (!found)
+		found = UnrdfJobFetch(lease->job, job);
+	return found && job->xid == lease->job_xid;
+}
+
+/* Sets the deadline that no heartbeat goes beyond. */
+static void
+limit_lease(UnrdfLease *lease, int64 token, const UnrdfJob *job)
+{
+	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
+	int32 timeout = job->timeout_ms >= 0 ? job->timeout_ms : handler ? handler->timeout_ms : 0;
+
+	if (timeout == 0)
+		return;
+	lease->hard = UnrdfTicks() + timeout * INT64CONST(1000);
+	if (UnrdfLeaseDeadline(lease) <= lease->hard)
+		return;
+	UnrdfLeaseShorten(lease, token, lease->hard);
+	UnrdfLeaseTell(lease);
+}
+
+static TimestampTz
+deadline_of(const UnrdfLease *lease)
+{
+	int64 deadline = UnrdfLeaseDeadline(lease);
+
+	return deadline == UNRDF_NO_DEADLINE ? DT_NOEND : UnrdfNow() + (deadline - UnrdfTicks());
+}
+
+/* Reads the jobs of leases; those of jobs that have ended, or are gone, end here. Returns how many are left. */
+static int
+read_claimed(UnrdfLease **leases, int n, UnrdfClaimed *claimed)
+{
+	Jobs jobs;
+	UnrdfIdLookup receipts;
+	int left = 0;
+
+	open_jobs(&jobs);
+	UnrdfIdLookupBegin(&receipts, UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY);
+	for (int i = 0; i < n; i++)
+	{
+		UnrdfClaimed *c = &claimed[left];
+
+		if (UnrdfIdLookupFind(&receipts, leases[i]->job) || !read_job(&jobs, leases[i], &c->job))
+		{
+			UnrdfHeldEnded(leases[i]);
+			continue;
+		}
+		c->token = leases[i]->token;
+		c->attempt = leases[i]->attempt;
+		limit_lease(leases[i], c->token, &c->job);
+		c->deadline = deadline_of(leases[i]);
+		left++;
+	}
+	UnrdfIdLookupEnd(&receipts);
+	close_jobs(&jobs);
+	return left;
+}
+
+/*
+ * UnrdfClaimJobs claims up to claim->n jobs; where there are none, it waits for wait_ms (-1: for ever), without polling. The
+ * claim's queues, number and lease have been filled in. Raises 53400 where too many sessions wait.
+ */
+int
+UnrdfClaimJobs(UnrdfClaim *claim, int64 wait_ms, UnrdfClaimed **jobs)
+{
+	UnrdfLease **leases = palloc(claim->n * sizeof(UnrdfLease *));
+	int64 until = UnrdfTicks() + (wait_ms == 0 ? PATIENCE : wait_ms * 1000);
+	int n;
+
+	UnrdfRequirePreload();
+	PreventCommandIfReadOnly("unrdf.claim()");
+	*jobs = palloc(claim->n * sizeof(UnrdfClaimed));
+	claim->dboid = MyDatabaseId;
+	claim->role = GetUserId();
+	claim->latch = MyLatch;
+	claim->at_once = wait_ms == 0;
+	if (wait_ms < 0)
+		until = PG_INT64_MAX;
+	do
+	{
+		n = UnrdfHeldClaim(claim, until, leases);
+		if (n == 0)
+			return 0;
+		n = read_claimed(leases, n, *jobs);
+	} while (n == 0);
+	return n;
+}
+
+static void
+write_receipt(UnrdfReceiptWriter *writer, const Ending *item)
+{
+	UnrdfEnding ending = {UNRDF_OK, NULL, item->result, item->lease->since};
+
+	UnrdfEndingWrite(writer, &item->job, item->lease->attempt, &ending);
+}
+
+static void
+write_failure(const Ending *item, TimestampTz *retry_at)
+{
+	ErrorData error = {0};
+
+	error.sqlerrcode = item->failure->sqlstate;
+	error.message = unconstify(char *, item->failure->message);
+	UnrdfRecordFailure(unconstify(UnrdfJob *, &item->job), item->lease->attempt,
+					   item->failure->last, item->failure->pause_ms, item->lease->since, &error,
+					   retry_at);
+}
+
+/* Writes what became of jobs, in a savepoint. */
+static void
+write_items(void *arg)
+{
+	Endings *items = arg;
+	UnrdfReceiptWriter *writer = UnrdfReceiptWriterBegin(Min(items->n, 256));
+
+	for (int i = 0; i < items->n; i++)
+	{
+		Ending *item = &items->items[i];
+		TimestampTz retry_at = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		if (item->failure)
+			write_failure(item, &retry_at);
+		else
+			write_receipt(writer, item);
+		UnrdfHeldResult(item->lease, retry_at ? UNRDF_LEASE_RETRY : UNRDF_LEASE_ENDED, retry_at);
+	}
+	UnrdfReceiptWriterEnd(writer);
+	CommandCounterIncrement();
+}
+
+/* Writes all, or one by one where another transaction has ended a job. The tokens of those go to `refused`; returns how many. */
+static int
+write_all(Endings *all, int64 *refused)
+{
+	int n = 0;
+
+	if (all->n == 0 || UnrdfTryUnique(write_items, all))
+		return 0;
+	for (int i = 0; i < all->n; i++)
+	{
+		Endings one = {&all->items[i], 1};
+
+		if (all->n > 1 && UnrdfTryUnique(write_items, &one))
+			continue;
+		refused[n++] = one.items->lease->token;
+		UnrdfHeldEnded(one.items->lease);
+	}
+	return n;
+}
+
+/* Writes what became of the jobs of tokens: they succeeded, or failed as `failures` says. Returns how many were refused. */
+static int
+end_jobs(const int64 *tokens, int n, Jsonb **results, const UnrdfOutsideFailure *failures,
+		 int64 *refused)
+{
+	Endings all = {palloc0(Max(1, n) * sizeof(Ending)), 0};
+	Jobs jobs;
+	int nrefused = 0;
+
+	open_jobs(&jobs);
+	for (int i = 0; i < n; i++)
+	{
+		Ending *item = &all.items[all.n];
+
+		item->lease = UnrdfHeldDecide(tokens[i]);
+		if (item->lease == NULL || !read_job(&jobs, item->lease, &item->job) ||
+			item->job.args == NULL)
+		{
+			refused[nrefused++] = tokens[i];
+			if (item->lease)
+				UnrdfHeldEnded(item->lease);
+			continue;
+		}
+		item->result = results ? results[i] : NULL;
+		item->failure = failures ? &failures[i] : NULL;
+		all.n++;
+	}
+	close_jobs(&jobs);
+	nrefused += write_all(&all, refused + nrefused);
+	UnrdfWakeIntegrator();
+	return nrefused;
+}
+
+/* UnrdfCompleteJobs ends jobs with their receipts. Stores the tokens of leases that have passed on, and returns how many. */
+int
+UnrdfCompleteJobs(const int64 *tokens, int n, Jsonb **results, int64 *refused)
+{
+	UnrdfRequirePreload();
+	PreventCommandIfReadOnly("unrdf.complete()");
+	return end_jobs(tokens, n, results, NULL, refused);
+}
+
+/* UnrdfFailJobs records failed attempts, as UnrdfCompleteJobs. */
+int
+UnrdfFailJobs(const int64 *tokens, int n, const UnrdfOutsideFailure *failures, int64 *refused)
+{
+	UnrdfRequirePreload();
+	PreventCommandIfReadOnly("unrdf.fail()");
+	return end_jobs(tokens, n, NULL, failures, refused);
+}
+
+/* UnrdfReturnJobs gives jobs back, to be handed out again after a delay; the attempt does not count. As UnrdfCompleteJobs. */
+int
+UnrdfReturnJobs(const int64 *tokens, int n, int64 delay_ms, int64 *refused)
+{
+	TimestampTz due = delay_ms > 0 ? UnrdfNow() + 1000 * delay_ms : 0;
+	int nrefused = 0;
+
+	UnrdfRequirePreload();
+	PreventCommandIfReadOnly(delay_ms > 0 ? "unrdf.snooze()" : "unrdf.release()");
+	for (int i = 0; i < n; i++)
+	{
+		UnrdfLease *lease = UnrdfHeldDecide(tokens[i]);
+
+		if (lease)
+			UnrdfHeldResult(lease, UNRDF_LEASE_BACK, due);
+		else
+			refused[nrefused++] = tokens[i];
+	}
+	return nrefused;
+}
+
+/* UnrdfHeartbeat makes leases last for lease_ms from now, at least; at once, not at the transaction's end. As UnrdfCompleteJobs. */
+int
+UnrdfHeartbeat(const int64 *tokens, int n, int64 lease_ms, int64 *lost)
+{
+	int nlost = 0;
+
+	UnrdfRequirePreload();
+	PreventCommandIfReadOnly("unrdf.heartbeat()");
+	for (int i = 0; i < n; i++)
+	{
+		UnrdfLease *lease = UnrdfLeaseFind(tokens[i]);
+		int64 now = UnrdfTicks();
+
+		if (lease)
+			UnrdfLeaseCheckRole(lease->role);
+		if (lease == NULL ||
+			!UnrdfLeaseExtend(lease, tokens[i], Min(now + lease_ms * 1000, lease->hard), now))
+			lost[nlost++] = tokens[i];
+	}
+	return nlost;
+}
