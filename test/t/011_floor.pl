@@ -77,11 +77,11 @@ pass('after a restore it does');
 forge_job(-2);
 wait_for_floor();
 is($node->safe_psql('postgres', "$forged_ran -2"), '0', 'until there is a floor from after it');
-# under a lock, or the one that is about to end notes it once more
+# under a lock, or the one that is about to end notes it once more; and by TRUNCATE, which a successor sees whose snapshot is older
 is( $node->safe_psql('postgres', q(
 		BEGIN;
 		LOCK TABLE unrdf.dispatch_floor IN ACCESS EXCLUSIVE MODE;
-		DELETE FROM unrdf.dispatch_floor;
+		TRUNCATE unrdf.dispatch_floor;
 		SELECT pg_terminate_backend(pid, 60000) FROM unrdf.stat_workers WHERE kind = 'dispatcher' AND datname = current_database();
 		COMMIT)),
 	't', 'the dispatcher ends while it waits for its table');
