@@ -9,6 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Unrdf;
 
+-d 'test/clients/node_modules' or die 'run test/setup tests';
 my $node = new_node('clients', conf => "unrdf.sweep_interval = '1 h'\n", init => { allows_streaming => 1 });
 $node->start;
 install($node, 'postgres');
