@@ -30,6 +30,7 @@ typedef enum UnrdfFenceState
 typedef struct UnrdfClusterShared
 {
 	pg_atomic_uint64 deadline; /* ticks from which on nothing is committed; 0: none */
+	bool watched; /* the sentinel's own: since the server's start it has come to look */
 	/* the rest under UnrdfShmem->lock */
 	int pid; /* of the sentinel; 0: none */
 	UnrdfFenceState fence;

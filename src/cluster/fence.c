@@ -24,7 +24,9 @@
  *
  * The process may die at any line: the deadline stays, and passes unless its successor, a second later, moves it. After a crash
  * of the server, shared memory begins with a short deadline (cluster.c), and a standby always has one, so that neither a start nor a
- * promotion is without. It is taken away only where somebody has answered: that Patroni is paused, or with a ttl that leaves no time.
+ * promotion is without. A sentinel that comes to look for the first time, at a server that is no standby, begins it anew: a recovery that
+ * nobody could watch, as that of a restored backup, may have taken longer. It is taken away only where somebody has answered: that
+ * Patroni is paused, or with a ttl that leaves no time.
  */
 #include "postgres.h"
 
@@ -162,6 +164,7 @@ UnrdfFenceStandby(void)
 {
 	fence.armed = false;
 	fence.foreign = 0;
+	UnrdfCluster->watched = true;
 	set_deadline(unrdf_fence ? UnrdfTicks() + UNRDF_FENCE_GRACE : 0);
 	UnrdfFenceNote(unrdf_fence ? UNRDF_FENCE_STANDBY : UNRDF_FENCE_OFF, "");
 }
@@ -250,6 +253,16 @@ look(void)
 		fence.config_read = asked;
 }
 
+/* Has the time in which a server that starts has to find out whether it may be a primary begin now. */
+static void
+begin_watch(void)
+{
+	if (UnrdfCluster->watched)
+		return;
+	UnrdfCluster->watched = true;
+	set_deadline(UnrdfTicks() + UNRDF_FENCE_GRACE);
+}
+
 /* Stops the server if its time is over. */
 static void
 enforce(void)
@@ -290,6 +303,7 @@ UnrdfFenceStep(void)
 {
 	if (unrdf_fence)
 	{
+		begin_watch();
 		enforce();
 		look();
 		enforce();

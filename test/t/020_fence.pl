@@ -89,6 +89,28 @@ wait_for_workers($node, 'postgres');
 fence_is('armed', 'after a restart');
 is($node->safe_psql('postgres', "SELECT unrdf.enqueue('effect') AS id \\gset\nSELECT unrdf.wait(:id)"), 'ok', 'jobs run');
 
+# Restored from a backup, as Patroni does it: nobody can look until recovery has ended, which takes longer than a start is given, and
+# there is no key yet
+$node->backup('early');
+my $restored = PostgreSQL::Test::Cluster->new('restored');
+$restored->init_from_backup($node, 'early', has_restoring => 1, standby => 0);
+my $go = $restored->data_dir . '/../go';
+$restored->append_conf('postgresql.conf', qq(
+restore_command = 'until test -e $go; do sleep 0.1; done; false'
+hot_standby = off
+recovery_target_action = promote
+archive_mode = off
+unrdf.cluster_path = '/service/restored'
+));
+command_ok([ 'pg_ctl', '-D', $restored->data_dir, '-l', $restored->logfile, '-W', 'start' ], 'a server is restored');
+usleep(2_500_000);    # UNRDF_FENCE_GRACE is 2 s, of which nobody can be asked
+append_to_file($go, '');
+$restored->_update_pid(1);
+wait_for($restored, 'postgres', 'SELECT NOT pg_is_in_recovery()');
+fence_is('waiting', 'it waits for a lease', $restored);
+$restored->safe_psql('postgres', 'INSERT INTO t VALUES (0)');
+$restored->stop('immediate');
+
 # etcd away for a while: the lease lasts
 $etcd->signal('STOP');
 $node->safe_psql('postgres', 'INSERT INTO t VALUES (1)');
