@@ -4,6 +4,7 @@
 #   make install    install            make test     every test suite
 #   make bench      measure            make soak     the long tests
 #   make ha         trials of faults      make ha-quiet a watch for false failovers
+#   make ha-runbook what the cluster's page tells to do
 #   make fuzz       the parsers, longer   make dist     a release archive
 #   make check-style
 
@@ -36,7 +37,7 @@ endif
 export PG_CONFIG
 
 .DEFAULT_GOAL := all
-.PHONY: demo test bench soak fuzz ha ha-quiet check-style dist
+.PHONY: demo test bench soak fuzz ha ha-quiet ha-runbook check-style dist
 
 # These come before PGXS is needed: test/setup installs it, and the scripts then run make anew.
 demo:
@@ -54,6 +55,8 @@ ha:
 	@test/setup cluster && test/ha/run trials $(foreach option,N SEED TRIAL KIND J,$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
 ha-quiet:
 	@test/setup cluster && test/ha/run quiet $(if $(MINUTES),--minutes '$(MINUTES)')
+ha-runbook:
+	@test/setup cluster && test/ha/run runbook
 check-style:
 	@test/setup && test/run style
 dist:

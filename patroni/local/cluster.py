@@ -247,6 +247,7 @@ class Cluster:
     def _make_files(self):
         shutil.copytree(render.HERE, self._path('tools'), ignore=shutil.ignore_patterns('__pycache__', 'local'))
         passwords = {name: secrets.token_hex(16) for name in ('superuser_password', 'replication_password', 'rewind_password')}
+        self._write('passwords.json', json.dumps(passwords), 0o600)
         for host in hosts.HOSTS:
             self._make_folder(self.node_dir(host), 0o755)
             self._make_folder(os.path.join(self.node_dir(host), 'log'), 0o755)
@@ -254,18 +255,27 @@ class Cluster:
         if self.settings['clock']:
             hosts.run(['cc', '-O2', '-shared', '-fPIC', '-o', self._path('clock.so'), CLOCK_SOURCE])
         for node in NODES:
-            disk = os.path.join(self.node_dir(node), 'disk')
-            self._make_folder(disk, 0o755)
+            self._make_folder(os.path.join(self.node_dir(node), 'disk'), 0o755)
             if self.settings['disk']:
                 mounts.mount(self.node_dir(node), self.settings['disk'], self.user)
-            for name, mode in (('data', 0o700), ('etcd', 0o700)):
-                self._make_folder(os.path.join(disk, name), mode)
+            self.make_empty(node)
             self._make_folder(os.path.join(self.node_dir(node), 'socket'), 0o755)
             self.set_clock(node, 0)
-            values = dict(self._values(node), **passwords)
-            self._write('node%d/patroni.yml' % node, render.render('patroni.yml', values, ('restore',)), 0o600, self.user)
-            self._write('node%d/etcd.conf' % node, render.render('etcd.conf', values))
-        self._write('client/haproxy.cfg', render.render('haproxy.cfg', dict(values, haproxy_address=self.hosts.address('client'))))
+            self.configure(node)
+        self._write('client/haproxy.cfg', render.render('haproxy.cfg', dict(self._values(1), haproxy_address=self.hosts.address('client'))))
+
+    def make_empty(self, node):
+        """The folders of a node's disk, with nothing in them."""
+        for name in ('data', 'etcd'):
+            path = os.path.join(self.node_dir(node), 'disk', name)
+            shutil.rmtree(path, ignore_errors=True)
+            self._make_folder(path, 0o700)
+
+    def configure(self, node, left_out=('restore',), **changed):
+        """Writes a node's configuration; changed are values for its templates."""
+        values = dict(self._values(node), **self._read('passwords.json'), **changed)
+        self._write('node%d/patroni.yml' % node, render.render('patroni.yml', values, left_out), 0o600, self.user)
+        self._write('node%d/etcd.conf' % node, render.render('etcd.conf', values))
 
     def _values(self, node):
         folder = self.node_dir(node)

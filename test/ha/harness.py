@@ -4,6 +4,7 @@
   trials    N trials of a seed, in one cluster or several side by side; prints each, then the table, and writes RESULTS.md
   tap       one trial each of five kinds in one cluster, as TAP tests
   quiet     full load and no fault: counts failovers
+  runbook   what patroni/README.md tells to do, as TAP tests
 
 Each lane is a process with a cluster of its own and every nth trial. A cluster that failed a trial is not used again: what is wrong
 in it would be found again in each trial that follows. Its folder, with all that was seen and the nodes' logs, is kept; those
@@ -25,6 +26,7 @@ import driver  # noqa: E402
 import plan  # noqa: E402
 import quiet  # noqa: E402
 import report  # noqa: E402
+import runbook  # noqa: E402
 import trial as trials  # noqa: E402
 from journal import Journal, read  # noqa: E402
 
@@ -223,7 +225,22 @@ def of_quiet(arguments):
     return 0
 
 
-COMMANDS = {'trials': of_trials, 'lane': lane, 'tap': of_tap, 'quiet': of_quiet}
+def of_runbook(arguments):
+    folder = new_folder()
+    cluster, good = driver.make_cluster('ha-r' + arguments.id), False
+    try:
+        good = runbook.hold(cluster, folder)
+    finally:
+        if not good:
+            cluster.keep_logs(os.path.join(folder, 'logs'))
+            print('# kept: %s' % folder)
+        cluster.down()
+    if good:
+        shutil.rmtree(folder)
+    return 0 if good else 1
+
+
+COMMANDS = {'trials': of_trials, 'lane': lane, 'tap': of_tap, 'quiet': of_quiet, 'runbook': of_runbook}
 
 
 def parse():

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Compares what clients were told with what a healed cluster has: judge.py SETTINGS, which prints a verdict as JSON.
 
-First the work that is left is awaited: every job has ended, every receipt has its leaf, a checkpoint of all that is published, and
+First what is due of the schedule is fired up to now, and the work that is left is awaited: every job has ended, every receipt has its leaf, a checkpoint of all that is published, and
 every standby has replayed it. What does not get less for a minute is then found as what it is. Then all rows are read, each node is
 asked for its log and what it finds wrong in it, and truth.py says what is not as it has to be.
 
@@ -29,13 +29,15 @@ UNENDED = 'SELECT count(*) FROM unrdf.job AS j WHERE j.id <> ALL (%s) AND NOT EX
 DUE_LATE = "SELECT id FROM unrdf.jobs WHERE state IN ('scheduled', 'retrying') AND due_at > now() + interval '1 minute' OR state = 'running'"
 UNINTEGRATED = 'SELECT (SELECT count(*) FROM unrdf.receipt) - (SELECT size FROM unrdf.log_size())'
 KINDS = {1: 'execute', 2: 'create', 3: 'update', 4: 'delete', 5: 'batch'}
-OUTCOMES = {1: 'ok', 2: 'dead', 3: 'cancelled'}
+OUTCOMES = {1: 'ok', 2: 'dead', 3: 'cancelled', 4: 'skipped'}
+EVERY = 1  # seconds between two ticks of the schedule, see clock.py
 # A node's entries as the log has them: 40 bytes each, the receipt's id and its leaf hash.
 ENTRIES = 'SELECT leaves FROM unrdf.integration WHERE log = 1 ORDER BY first'
 # Promotions since a moment, by the new leader's account of them.
 FAILOVERS = """
 SELECT to_timeline, log, reason, extract(epoch FROM noticed_at)::float, extract(epoch FROM first_write_at)::float
 FROM unrdf.failovers WHERE promoted_at >= to_timestamp(%s) ORDER BY epoch"""
+TICKS = "SELECT schedule, extract(epoch FROM due_at)::bigint, job FROM unrdf.schedule_runs WHERE NOT by_hand"
 PROOF = 'SELECT proof FROM unrdf.consistency_proof(1, %s, %s)'
 
 
@@ -51,6 +53,10 @@ class Server:
         with self.connection.cursor() as cursor:
             cursor.execute(query, values)
             return cursor.fetchall()
+
+    def do(self, statement):
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement)
 
     def value(self, query, values=None):
         return self.rows(query, values)[0][0]
@@ -86,9 +92,23 @@ def drained(count):
     return least == 0
 
 
-def settle(leader, standbys, waiting):
+def end_schedule(leader, schedule):
+    """Has all ticks fired that are due by now, and no more of them; returns whether that has come to an end."""
+    if leader.rows('SELECT FROM unrdf.schedules WHERE name = %s AND paused', (schedule,)):
+        return True
+    now = leader.value('SELECT extract(epoch FROM clock_timestamp())::bigint - %s', (EVERY,))
+
+    def fire():
+        leader.do('CALL unrdf.run_schedules(wait => false)')  # does nothing while a call that was cut off still fires
+        return any(name == schedule and due >= now for name, due, _ in leader.rows(TICKS))
+    fired = wait(fire, time.monotonic() + SETTLE_TIMEOUT)
+    leader.rows('SELECT unrdf.pause_schedule(%s)', (schedule,))
+    return fired
+
+
+def settle(leader, standbys, waiting, schedule):
     """Waits for what is left to do but for jobs that wait; returns what has not come to an end, and who has caught up."""
-    left = []
+    left = [] if end_schedule(leader, schedule) else ['the schedule']
     if not drained(lambda: leader.value(UNENDED, (waiting,))):
         left.append('jobs')
     if not drained(lambda: leader.value(UNINTEGRATED)):
@@ -120,8 +140,20 @@ def read_rows(leader):
     return truth.Rows(
         leader.rows('SELECT id, key FROM unrdf.job'),
         [(number, KINDS[kind], OUTCOMES[outcome], subject, revision) for number, kind, outcome, subject, revision in receipts],
-        leader.rows('SELECT job, key FROM ha.effect'),
-        leader.rows('SELECT subject, n, receipt FROM ha.event'))
+        leader.rows('SELECT job, mark FROM ha.effect'),
+        leader.rows('SELECT subject, n, receipt FROM ha.event'),
+        leader.rows(TICKS))
+
+
+def read_told(pattern, own):
+    """What these journals have, all of them and those of the last trial."""
+    files = {file: read(file) for file in sorted(glob.glob(pattern))}
+    return ([entry for file in files for entry in files[file]],
+            [entry for file in files if os.path.dirname(file) == own for entry in files[file]])
+
+
+def is_completion(entry):
+    return entry['kind'] == 'complete' and entry['outcome'] == 'acknowledged'
 
 
 def read_node(server):
@@ -169,16 +201,17 @@ def judge(given, database='postgres'):
         raise SystemExit('the leader cannot be asked: %s' % '; '.join(silent))
     failovers, findings = read_failovers(leader, given)
     waiting = [number for number, in leader.rows(DUE_LATE)] if given['clock'] else []
-    unsettled, equal = settle(leader, [server for server in servers if server is not leader], waiting)
-    files = {file: read(file) for file in sorted(glob.glob(given['calls']))}
-    calls = [call for file in files for call in files[file]]
-    own = [call for file in files if os.path.dirname(file) == given['own'] for call in files[file]]
+    unsettled, equal = settle(leader, [server for server in servers if server is not leader], waiting, given['schedule'])
+    calls, own = read_told(given['calls'], given['own'])
+    completed, own_completed = (list(filter(is_completion, told)) for told in read_told(given['completions'], given['own']))
     claimed, rows, last = truth.claims(calls), read_rows(leader), truth.claims(own)
     nodes = [read_node(server) for server in [leader] + equal]
     checkpoints, of_keys = read_checkpoints(sorted(glob.glob(given['checkpoints'])), leader)
     findings += of_keys
     findings += [truth.Finding('not settled', what) for what in silent + unsettled]
     findings += truth.of_jobs(claimed, rows, waiting)
+    findings += truth.of_completions([(job, call['mark']) for call in completed for job in call['jobs']], rows)
+    findings += truth.of_ticks(rows, None if given['clock'] else EVERY)
     findings += truth.of_records(claimed, rows)
     findings += truth.of_log(rows, nodes[0])
     findings += truth.of_nodes(nodes)
@@ -187,6 +220,8 @@ def judge(given, database='postgres'):
         "SELECT id, extract(epoch FROM finished_at)::float FROM unrdf.receipt WHERE kind = 1 AND outcome = 1")), given['moment'])
     return dict(
         findings=findings, failovers=failovers, flying=flying, landed=landed, waiting=len(waiting), checkpoints=len(checkpoints), jobs=len(rows.jobs), records=len(rows.events),
+        ticks=sum(name == given['schedule'] for name, _, _ in rows.ticks),
+        completed=sum(len(call['jobs']) for call in own_completed), refused=sum(call['refused'] for call in own_completed),
         acknowledged=sum(bool(claim.ids) for claim in last.values()), unknown=sum(not claim.ids for claim in last.values()),
         leaves=nodes[0].size, warned=sum(bool(call.get('warned')) for call in own), told=collections.Counter(call['outcome'] for call in own))
 

@@ -2,8 +2,7 @@
 """One client: load.py SETTINGS. Calls unrdf until it is sent SIGTERM, and notes what it was told.
 
 Each client works by keys of its own. A call that was not acknowledged is sent again with the same keys until it is, but for one in
-five, which is given up, so that "unknown" is looked at as well. A call is acknowledged when it returned in time and
-without the server's warning that it has stopped to wait for a standby. Nothing is assumed of a call that was cut off.
+five, which is given up, so that "unknown" is looked at as well (connection.py says what is which).
 
 That a call which finds its key is acknowledged only when a second copy of what it found exists is what unrdf.enqueue() sees to; for
 records, which have no keys, ha.record() does.
@@ -13,66 +12,14 @@ A client that is sent SIGTERM ends its call first. One that is killed leaves a c
 import json
 import os
 import random
-import select
 import signal
 import sys
 import time
 
-import psycopg2
-import psycopg2.extensions
-
+from connection import Connection
 from journal import Journal
 
-CALL_TIMEOUT = 3.0
 GIVE_UP = 0.2
-
-
-class TooLong(Exception):
-    """The call has not returned in time. It may return yet, or have been done."""
-
-
-def wait_until(deadline):
-    """What libpq waits with, for as long as the caller does."""
-    def wait(connection):
-        while True:
-            state = connection.poll()
-            if state == psycopg2.extensions.POLL_OK:
-                return
-            reading = [connection.fileno()] if state == psycopg2.extensions.POLL_READ else []
-            writing = [connection.fileno()] if state == psycopg2.extensions.POLL_WRITE else []
-            if not any(select.select(reading, writing, [], max(0.0, deadline - time.monotonic()))):
-                raise TooLong('no answer in %g s' % CALL_TIMEOUT)
-    return wait
-
-
-class Connection:
-    """A connection to whoever accepts writes, made anew after every failure."""
-
-    def __init__(self, dsn, names):
-        self.dsn, self.names, self.connection, self.node = dsn, names, None, None
-
-    def open(self):
-        if self.connection:
-            return
-        psycopg2.extensions.set_wait_callback(None)  # with one, libpq would not keep connect_timeout
-        self.connection = psycopg2.connect(self.dsn, application_name='ha client')
-        self.connection.autocommit = True
-        address = self.call('SELECT host(inet_server_addr())', ())[0][0][0]
-        self.node = self.names.get(address, address)
-
-    def close(self):
-        if self.connection:
-            self.connection.close()
-        self.connection = None
-
-    def call(self, query, values):
-        """The rows of a query, and whether the server gave up to wait for a standby."""
-        psycopg2.extensions.set_wait_callback(wait_until(time.monotonic() + CALL_TIMEOUT))
-        del self.connection.notices[:]
-        with self.connection.cursor() as cursor:
-            cursor.execute(query, values)
-            rows = cursor.fetchall()
-        return rows, any('synchronous replication' in notice for notice in self.connection.notices)
 
 
 ENQUEUE = "SELECT unrdf.enqueue(%s, %s, run_at => clock_timestamp() + %s::interval, key => %s, key_window => '1 day')"
@@ -108,7 +55,7 @@ class Client:
         self.random = random.Random('%s/%s' % (settings['seed'], settings['client']))
         self.pause, self.slow = settings['pause'], settings['slow']
         self.journal = Journal(settings['journal'])
-        self.connection = Connection(os.environ['HA_DSN'], settings['names'])
+        self.connection = Connection('ha client', settings['names'])
         self.number, self.records, self.stopping = 0, {}, False
 
     def stop(self, *_):
@@ -126,7 +73,7 @@ class Client:
         return a_record(subject, self.records[subject])
 
     def next_call(self):
-        kind = self.random.choices(['job', 'record', 'bulk', 'delayed', 'slow', 'flaky'], [50, 30, 5, 5, self.slow, 3])[0]
+        kind = self.random.choices(['job', 'record', 'outside', 'bulk', 'delayed', 'slow', 'flaky'], [45, 30, 5, 5, 5, self.slow, 3])[0]
         if kind == 'record':
             return self.next_record()
         if kind == 'bulk':
@@ -135,21 +82,12 @@ class Client:
             return a_job(kind, 'work', self.new_key(), '%.3f s' % self.random.uniform(0.5, 4))
         if kind == 'slow':
             return a_job(kind, 'slow', self.new_key(), sleep=round(self.random.uniform(0.05, 1), 3))
-        return a_job(kind, 'flaky' if kind == 'flaky' else 'work', self.new_key())
+        return a_job(kind, kind if kind in ('outside', 'flaky') else 'work', self.new_key())
 
     def try_once(self, call, attempt):
         """Sends a call; returns what the client was told, as the journal has it."""
-        told = dict(kind=call.kind, keys=call.keys, attempt=attempt, ids=None, outcome='not sent', sent=time.monotonic(), sent_wall=time.time())
-        try:
-            self.connection.open()
-            told.update(node=self.connection.node, sent=time.monotonic(), sent_wall=time.time(), outcome='unknown')
-            self.journal.write(**dict(told, outcome='sent'))
-            rows, warned = self.connection.call(call.query, call.values)
-            told.update(ids=[row[0] for row in rows], warned=warned, outcome='unknown' if warned else 'acknowledged')
-        except (psycopg2.Error, TooLong) as error:
-            told.update(error=str(error).strip().replace('\n', ' | ')[:200])
-            self.connection.close()
-        return told
+        told, rows = self.connection.tell(self.journal, call.query, call.values, kind=call.kind, keys=call.keys, attempt=attempt, ids=None)
+        return dict(told, ids=rows and [row[0] for row in rows])
 
     def perform(self, call):
         """Sends a call until it is acknowledged, given up, or time to stop."""

@@ -6,7 +6,7 @@
   write, and is not asked to: its log would be full of refusals. There is no time-out: a write that a frozen server
   was sent is accepted when it thaws, and that has to be seen.
 - Whether a standby hears its primary.
-- Since when a job of the present timeline has ended, as others see it.
+- Since when a job of the present timeline's pool has ended, as others see it.
 """
 from recorder import Recorder, settings
 
@@ -14,7 +14,7 @@ STATE = """
 SELECT pg_is_in_recovery(), coalesce(bool_or(status = 'streaming'), false),
 	extract(epoch FROM clock_timestamp() - max(last_msg_receipt_time))::float FROM pg_stat_wal_receiver"""
 WRITE = 'INSERT INTO ha.probe (node) VALUES (%s) RETURNING ha.timeline()'
-HAS_JOB = 'SELECT EXISTS (SELECT FROM ha.effect WHERE timeline = %s)'
+HAS_JOB = 'SELECT EXISTS (SELECT FROM ha.effect WHERE timeline = %s AND mark IS NULL)'
 
 
 class Probe(Recorder):

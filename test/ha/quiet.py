@@ -32,10 +32,10 @@ class Watch(trials.Run):
                 time.sleep(1)
                 self.note_etcd_leader()
             self.ended = self.journal.write(event='ended')
-            self.processes.stop('client')
+            self.processes.stop('client', 'clock')
             return began
         finally:
-            self.processes.stop()
+            self.stop_watching()
 
 
 class Nothing:
@@ -47,8 +47,12 @@ class Nothing:
 
 def watch(cluster, folder, tools, minutes, seed):
     """Counts what happened that nobody asked for."""
-    run = Watch(cluster, Nothing(seed), folder, tools)
-    began = run.run(minutes)
+    with Watch(cluster, Nothing(seed), folder, tools) as run:
+        return counted(run, run.run(minutes), minutes)
+
+
+def counted(run, began, minutes):
+    """What there was in a watch that has begun so."""
     seen = run.seen()
     leaders = [holder(event) for event in seen.keys if event['key'] == 'leader' and event['at'] >= began]
     acknowledged = [call for call in seen.acknowledged if began <= call['at'] <= run.ended]

@@ -82,7 +82,8 @@ def percent(rate):
 def bounds(results):
     """What so many trials say about others."""
     n = len(results)
-    acknowledged = sum(result['verdict'].get('acknowledged', 0) for result in results)
+    acknowledged, completed, refused, ticks = (sum(result['verdict'].get(name, 0) for result in results)
+                                               for name in ('acknowledged', 'completed', 'refused', 'ticks'))
     lost, double = count(results, truth.LOST), count(results, truth.DOUBLED)
     several = sum(result['dual'][1] > 0 for result in results)
     broken = sum(count([result], truth.LOST + truth.DOUBLED + truth.TORN + truth.FORKED) > 0 for result in results)
@@ -90,7 +91,8 @@ def bounds(results):
         '- Trials with anything lost, double, torn or forked: %d of %d; with 95 %% confidence fewer than %s of all such trials.' % (
             broken, n, percent(figures.bound(broken, n))),
         '- Trials with two nodes accepting writes at once: %d of %d; fewer than %s.' % (several, n, percent(figures.bound(several, n))),
-        '- Acknowledged jobs and records: %d, of which %d lost, %d double.' % (acknowledged, lost, double)])
+        '- Acknowledged jobs and records: %d, of which %d lost, %d double.' % (acknowledged, lost, double),
+        '- By workers outside %d jobs were completed and %d completions refused; the schedule was due %d times.' % (completed, refused, ticks)])
 
 
 def failures(results):

@@ -2,9 +2,10 @@
 -- so that what is done twice is there twice. For a database that has the extension.
 CREATE SCHEMA ha;
 
--- "timeline" is that of the server the job ran on: the first effect of a new one is the new leader's first job.
-CREATE TABLE ha.effect (job bigint NOT NULL, key text NOT NULL, timeline int NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
-CREATE INDEX ON ha.effect (timeline);
+-- "timeline" is that of the server the job ran on: the first effect of a new one is the first job of the new leader's pool. "mark" is of a
+-- worker outside, and another for each of its completions.
+CREATE TABLE ha.effect (job bigint NOT NULL, key text NOT NULL, timeline int NOT NULL, mark text, at timestamptz NOT NULL DEFAULT clock_timestamp());
+CREATE INDEX ON ha.effect (timeline) WHERE mark IS NULL;
 CREATE TABLE ha.event (subject text NOT NULL, n int NOT NULL, receipt bigint NOT NULL);
 CREATE INDEX ON ha.event (subject, n);
 CREATE TABLE ha.probe (node text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
@@ -48,6 +49,18 @@ BEGIN
 	RETURN receipt;
 END $$;
 
+-- Completes jobs of a worker outside, with their effects; returns the tokens that are refused.
+CREATE FUNCTION ha.complete(tokens bigint[], jobs bigint[], keys text[], mark text) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+	refused bigint[] := unrdf.complete(tokens);
+BEGIN
+	INSERT INTO ha.effect (job, key, timeline, mark)
+		SELECT u.job, u.key, ha.timeline(), $4 FROM unnest(tokens, jobs, keys) AS u(token, job, key) WHERE u.token <> ALL (refused);
+	RETURN refused;
+END $$;
+
 SELECT unrdf.register_handler('work', 'ha.work(bigint, jsonb)');
 SELECT unrdf.register_handler('slow', 'ha.work(bigint, jsonb)', own_transaction => true);
 SELECT unrdf.register_handler('flaky', 'ha.fail_once(bigint, jsonb)', backoff => '200 ms');
+-- Nobody is asked to give up: a lease that was lost with its connection is a failed attempt.
+SELECT unrdf.register_outside_handler('outside', max_attempts => 20, backoff => '200 ms');

@@ -1,7 +1,7 @@
 """One trial: a healthy cluster under load, a fault at a random moment, and what came of it.
 
   1  the cluster is healthy, and etcd's leader where the plan wants it
-  2  clients, probes of the nodes, watchers of etcd and collectors of checkpoints run, each a process on the client's host
+  2  clients, workers outside, a clock of schedules, probes of the nodes, watchers of etcd and collectors of checkpoints run, each a process on the client's host
   3  every client is served; after the plan's time, the fault; the plan may have a second one
   4  what is expected has happened, or the time for it is over, and then the plan's time more; the fault is healed
   5  the cluster is healthy again, and every client served; the clients end
@@ -26,6 +26,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = '/usr/bin/python3'
 NODES = (1, 2, 3)
 CLIENTS = 4
+WORKERS = 2
 PAUSE = 0.02  # between two calls of a client
 SLOW = 7  # calls of about a hundred that enqueue a job which takes up to a second
 HEALTHY_TIMEOUT = 150
@@ -81,10 +82,10 @@ class Processes:
                 [PYTHON, os.path.join(self.tools, script), self.path(name + '.json')],
                 env={'HA_DSN': self.cluster.dsn()}, stdout=log, stderr=subprocess.STDOUT)
 
-    def stop(self, prefix='', timeout=10):
-        """Ends those whose names begin like this; what does not end in time, since its server is frozen, is killed. Who has ended
+    def stop(self, *kinds, timeout=10):
+        """Ends those of these kinds, or all; what does not end in time, since its server is frozen, is killed. Who has ended
         before, has died."""
-        ending = {name: self.running.pop(name) for name in list(self.running) if name.startswith(prefix)}
+        ending = {name: self.running.pop(name) for name in list(self.running) if name.startswith(kinds or '')}
         self.died += ['%s: %s' % (name, last_line(self.path(name + '.log'))) for name, process in ending.items() if process.poll() is not None]
         for process in ending.values():
             if process.poll() is None:
@@ -109,6 +110,12 @@ class Run:
         self.hit, self.old = [], None
         self.healing = self.healthy = self.ended = None
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.processes.stop()
+
     # 1 and 2
 
     def start(self):
@@ -123,6 +130,12 @@ class Run:
         for client in range(1, CLIENTS + 1):
             self.processes.start('load.py', 'client-%d' % client, trial=self.trial.number, client=client, names=names,
                                  seed=self.trial.load_seed, pause=self.pause, slow=self.slow)
+        for worker in range(1, WORKERS + 1):
+            self.processes.start('outside.py', 'outside-%d' % worker, trial=self.trial.number, worker=worker, names=names, seed=self.trial.load_seed)
+        self.processes.start('clock.py', 'clock', schedule=self.schedule(), names=names)
+
+    def schedule(self):
+        return 'tick/%d' % self.trial.number
 
     def names(self, kind):
         return ['%s-%d' % (kind, number) for number in range(1, (CLIENTS if kind == 'client' else len(NODES)) + 1)]
@@ -150,7 +163,8 @@ class Run:
 
     def await_watchers(self):
         return self.await_entries(self.names('etcd'), lambda entry: entry['revision'], 'watchers', 20) and \
-            self.await_entries(self.names('probe'), lambda entry: entry['state'] != 'down', 'probes', 20)
+            self.await_entries(self.names('probe'), lambda entry: entry['state'] != 'down', 'probes', 20) and \
+            self.await_entries(['clock'], lambda entry: entry['kind'] == 'fire', 'the clock', 20)
 
     # 3
 
@@ -234,7 +248,18 @@ class Run:
 
     # 6
 
+    def stop_watching(self):
+        """Ends all but the workers outside, who have to do what is left."""
+        self.processes.stop('client', 'clock', 'probe', 'checkpoints', 'etcd')
+
     def judge(self):
+        """judge.py's verdict, and the end of the workers."""
+        try:
+            return self.verdict()
+        finally:
+            self.processes.stop()
+
+    def verdict(self):
         """judge.py's verdict: on the client's host, since it is one who was told things."""
         leader = self.cluster.leader()
         if leader is None:
@@ -243,7 +268,8 @@ class Run:
             nodes={name_of(node): os.path.join(self.cluster.node_dir(node), 'socket') for node in NODES},
             leader=name_of(leader), clock='clock' in self.trial.kind.needs,
             moment=self.moment()[1], timeline=self.timeline(), verdict=self.processes.path('verdict.json'),
-            own=self.folder, calls=os.path.join(os.path.dirname(self.folder), '*', 'client-*.journal'),
+            own=self.folder, schedule=self.schedule(), completions=os.path.join(os.path.dirname(self.folder), '*', 'outside-*.journal'),
+            calls=os.path.join(os.path.dirname(self.folder), '*', 'client-*.journal'),
             checkpoints=os.path.join(os.path.dirname(self.folder), '*', 'checkpoints-*.journal'))
         with open(self.processes.path('judge.json'), 'w', encoding='utf-8') as file:
             json.dump(settings, file)
@@ -268,14 +294,14 @@ class Run:
         try:
             self.start()
             if not self.await_watchers():
-                raise TrialError('nothing is heard of etcd, or of the servers')
+                raise TrialError('nothing is heard of etcd, of the servers, or of the clock')
             self.strike()
             self.await_outcome()
             served = self.heal()
-            self.processes.stop('client')
+            self.processes.stop('client', 'clock')
             return [] if served else ['clients are not served again']
         finally:
-            self.processes.stop()
+            self.stop_watching()
 
 
 def expectations(kind, times):
@@ -290,7 +316,14 @@ def expectations(kind, times):
 def hold(cluster, trial, folder, tools):
     """Holds a trial and returns its result, as RESULTS.md and the tests have it. A cluster that did not become healthy again
     is a finding too, and judged as far as it can be."""
-    began, run = time.monotonic(), Run(cluster, trial, folder, tools)
+    began = time.monotonic()
+    with Run(cluster, trial, folder, tools) as run:
+        result = result_of(run, trial)
+    result['seconds'] = time.monotonic() - began
+    return result
+
+
+def result_of(run, trial):
     result = dict(seed=trial.seed, number=trial.number, kind=trial.kind.name, strikes=[strike.kind.name for strike in trial.strikes],
                   etcd_leader=trial.etcd_leader, load=os.getloadavg()[0], findings=[], times={}, dual=[0.0, 0], verdict={})
     late = []
@@ -302,7 +335,7 @@ def hold(cluster, trial, folder, tools):
     result['changes'] = phases.changes(run.seen(), name_of(run.old), run.moment()[0])
     seconds, writes, findings = run.writers()
     result['dual'] = [seconds, writes]
-    result['findings'] += findings + [('not watched', who) for who in run.processes.died]
+    result['findings'] += findings
     try:
         result['verdict'] = run.judge()
     except (TrialError, ClusterError) as error:
@@ -312,6 +345,6 @@ def hold(cluster, trial, folder, tools):
         noticed = [row[3] for row in result['verdict']['failovers'] if row[3]][:1]
         if noticed and 'clock' not in trial.kind.needs:
             result['times']['noticed'] = noticed[0] - run.moment()[1]
+    result['findings'] += [('not watched', who) for who in run.processes.died]
     result['findings'] += [('late', what) for what in late + expectations(trial.kind, result['times'])]
-    result['seconds'] = time.monotonic() - began
     return result

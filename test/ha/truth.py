@@ -11,8 +11,8 @@ import collections
 
 from merkle import Roots, is_consistent
 
-LOST = ('lost job', 'lost record', 'log is shorter than a checkpoint')
-DOUBLED = ('doubled job', 'doubled receipt', 'doubled effect', 'doubled record')
+LOST = ('lost job', 'lost record', 'lost completion', 'lost tick', 'log is shorter than a checkpoint')
+DOUBLED = ('doubled job', 'doubled receipt', 'doubled effect', 'doubled record', 'doubled tick')
 TORN = ('receipt without effect', 'effect without receipt', 'receipt without job', 'record without receipt', 'job has not ended', 'job is dead')
 FORKED = ('verify_all', 'nodes differ', 'root is another', 'forked checkpoint', 'no consistency proof', 'bad signature', 'several keys',
           'failover refused the log')
@@ -22,8 +22,9 @@ SUBJECTS = 'ha/'  # what clients record begins with this; the database has recei
 Finding = collections.namedtuple('Finding', 'kind text')
 
 # Of the database, in lists of tuples: what jobs there are (id, key); receipts of all kinds (id, kind, outcome, subject, revision);
-# effects (job, key); and what records there are (subject, n, receipt).
-Rows = collections.namedtuple('Rows', 'jobs receipts effects events')
+# effects (job, mark of the completion or None); what records there are (subject, n, receipt); and what became of ticks
+# (schedule, when it was due in seconds, job or None).
+Rows = collections.namedtuple('Rows', 'jobs receipts effects events ticks')
 
 # A node after it has caught up: what verify_all found, the log's size and root, its entries (receipt id, leaf hash).
 Node = collections.namedtuple('Node', 'name findings size root entries')
@@ -77,7 +78,7 @@ def of_keys(claimed, there, kind):
 
 def of_jobs(claimed, rows, waiting=()):
     """Every job ended well, once, with one receipt and one effect; but for those that have a reason to wait."""
-    yield from of_keys(claimed, [(key, number) for number, key in rows.jobs], 'job')
+    yield from of_keys(claimed, [(key, number) for number, key in rows.jobs if key is not None], 'job')
     outcomes = {number: outcome for number, kind, outcome, _, _ in rows.receipts if kind == 'execute'}
     effects = collections.Counter(job for job, _ in rows.effects)
     jobs = {number for number, _ in rows.jobs}
@@ -99,6 +100,34 @@ def of_jobs(claimed, rows, waiting=()):
             yield Finding('doubled effect', 'job %d has %d' % (number, n))
         if outcomes.get(number) != 'ok':
             yield Finding('effect without receipt', 'job %d' % number)
+
+
+def of_completions(completed, rows):
+    """What a worker outside was told to be complete is so by its own completion. completed: (job, mark)."""
+    for job, mark in set(completed) - set(rows.effects):
+        yield Finding('lost completion', 'job %d, by %s' % (job, mark))
+
+
+def of_ticks(rows, every=None):
+    """Each tick of each schedule has a job, and another one than every other tick; all jobs without a key are ticks'. No tick is left
+    out where they are due every so many seconds; None where a clock was set."""
+    jobs = {number for number, key in rows.jobs if key is None}
+    due = collections.defaultdict(list)
+    for schedule, at, job in rows.ticks:
+        due[schedule].append(at)
+        if job not in jobs:
+            yield Finding('lost tick', '%s at %d has no job' % (schedule, at))
+    for job, n in several(job for _, _, job in rows.ticks if job is not None):
+        yield Finding('doubled tick', 'job %d is that of %d ticks' % (job, n))
+    for job in jobs - {job for _, _, job in rows.ticks}:
+        yield Finding('doubled tick', 'job %d is that of no tick' % job)
+    for schedule, moments in due.items():
+        for at, n in several(moments):
+            yield Finding('doubled tick', '%s at %d is there %d times' % (schedule, at, n))
+        moments = sorted(set(moments))
+        for before, after in zip(moments, moments[1:]) if every else ():
+            if after - before != every:
+                yield Finding('lost tick', '%s has none from %d to %d' % (schedule, before, after))
 
 
 def of_records(claimed, rows):

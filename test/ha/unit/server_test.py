@@ -56,8 +56,8 @@ class Database:
                                     env=dict(os.environ, PGDATABASE=self.name, HA_DSN='host=%s user=postgres dbname=%s' % (SOCKET, self.name)))
 
     def given(self):
-        return dict(nodes={'pg1': SOCKET}, leader='pg1', clock=False, timeline=1, moment=time.time(), own=self.folder,
-                    calls=os.path.join(self.folder, 'client-*.journal'), checkpoints=os.path.join(self.folder, 'checkpoints.journal'))
+        return dict(nodes={'pg1': SOCKET}, leader='pg1', clock=False, timeline=1, moment=time.time(), own=self.folder, schedule='tick/1',
+                    completions=os.path.join(self.folder, 'outside-*.journal'), calls=os.path.join(self.folder, 'client-*.journal'), checkpoints=os.path.join(self.folder, 'checkpoints.journal'))
 
     def judge(self):
         return judge.judge(self.given(), self.name)
@@ -78,22 +78,30 @@ def acknowledged(database):
     return sum(call['outcome'] == 'acknowledged' for path in glob.glob(os.path.join(database.folder, 'client-*.journal')) for call in read(path))
 
 
+def await_that(condition, failing):
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until, failing
+        time.sleep(0.05)
+
+
 def worked_database():
-    """A database on which two clients have worked, cut off several times in the middle."""
+    """A database on which two clients, a clock and two workers outside have worked, cut off several times in the middle; the workers go on."""
     database = Database('ha_unit')
     node = dict(node='pg1', socket=SOCKET, database=database.name)
     clients = [database.start('load.py', 'client-%d' % n, trial=1, client=n, names={}, seed=n, pause=0, slow=7) for n in (1, 2)]
+    clients.append(database.start('clock.py', 'clock', schedule='tick/1', names={}))
+    workers = [database.start('outside.py', 'outside-%d' % n, trial=1, worker=n, names={}, seed=n) for n in (1, 2)]
     watchers = [database.start('probe.py', 'probe', **node), database.start('collect.py', 'checkpoints', **node)]
     for cut in range(1, CUTS + 1):
-        until = time.monotonic() + 30
-        while acknowledged(database) < 100 * cut:
-            assert time.monotonic() < until, 'the clients are not served'
-            time.sleep(0.05)
-        database.do("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ha client'")
+        await_that(lambda cut=cut: acknowledged(database) >= 100 * cut, 'the clients are not served')
+        database.do("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name IN ('ha client', 'ha worker', 'ha clock')")
         database.do('SELECT unrdf.publish_checkpoint()')
+    await_that(lambda: database.do('SELECT count(*) >= 3 FROM unrdf.schedule_run')[0][0], 'the clock is not served')
+    await_that(lambda: database.do('SELECT EXISTS (SELECT FROM ha.effect WHERE mark IS NOT NULL)')[0][0], 'the workers are not served')
     end(clients)
     end(watchers)
-    return database
+    return database, workers
 
 
 class Server(unittest.TestCase):
@@ -101,7 +109,7 @@ class Server(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.database = worked_database()
+        cls.database, cls.workers = worked_database()
 
     @classmethod
     def tearDownClass(cls):
@@ -112,9 +120,11 @@ class Server(unittest.TestCase):
 
     def test_1_what_clients_were_told_is_there(self):
         verdict = self.database.judge()
+        end(self.workers)
         assert verdict['findings'] == [], verdict['findings']
         assert verdict['acknowledged'] > 100 * CUTS and verdict['told']['unknown'] >= CUTS, verdict
         assert verdict['checkpoints'] >= 2 and verdict['leaves'] == verdict['jobs'] + verdict['records'], verdict
+        assert verdict['completed'] > 0 and verdict['ticks'] > 0, verdict
 
     def test_2_the_probe_saw_writes_and_jobs(self):
         entries = read(os.path.join(self.database.folder, 'probe.journal'))
@@ -125,23 +135,31 @@ class Server(unittest.TestCase):
         self.assertEqual([kind for kind, _ in judge.judge(given, self.database.name)['findings']], ['not settled'])
 
     def test_4_a_changed_effect_is_found(self):
-        self.database.do('INSERT INTO ha.effect SELECT * FROM ha.effect LIMIT 1')
+        self.database.do('INSERT INTO ha.effect SELECT * FROM ha.effect WHERE mark IS NULL LIMIT 1')
         self.expect('doubled effect')
         self.database.do('DELETE FROM ha.effect WHERE job IN (SELECT job FROM ha.effect GROUP BY job HAVING count(*) > 1)')
         self.expect('receipt without effect')
 
-    def test_5_a_changed_receipt_is_found(self):
+    def test_5_a_completion_by_another_is_found(self):
+        self.database.do("UPDATE ha.effect SET mark = 'another' WHERE job = (SELECT max(job) FROM ha.effect WHERE mark IS NOT NULL)")
+        self.expect('receipt without effect', 'lost completion')
+
+    def test_6_a_tick_that_is_not_there_is_found(self):
+        self.database.do('DELETE FROM unrdf.schedule_run WHERE due_at = (SELECT min(due_at) + interval \'1 s\' FROM unrdf.schedule_run)')
+        self.expect('receipt without effect', 'lost completion', 'lost tick', 'doubled tick')
+
+    def test_7_a_changed_receipt_is_found(self):
         self.database.do("UPDATE unrdf.receipt SET actor = 'mallory' WHERE id = (SELECT max(id) FROM unrdf.receipt)")
-        self.expect('receipt without effect', 'verify_all')
+        self.expect('receipt without effect', 'lost completion', 'lost tick', 'doubled tick', 'verify_all')
 
-    def test_6_a_lost_record_is_found(self):
+    def test_8_a_lost_record_is_found(self):
         self.database.do("DELETE FROM ha.event WHERE receipt = (SELECT max(receipt) FROM ha.event)")
-        self.expect('receipt without effect', 'verify_all', 'lost record')
+        self.expect('receipt without effect', 'lost completion', 'lost tick', 'doubled tick', 'verify_all', 'lost record')
 
-    def test_7_a_checkpoint_of_another_log_is_found(self):
+    def test_9_a_checkpoint_of_another_log_is_found(self):
         path = os.path.join(self.database.folder, 'checkpoints.journal')
         newest = read(path)[-1]
         size, _, origin, signatures = newest['checkpoints'][0]
         with open(path, 'a', encoding='utf-8') as file:
             file.write(json.dumps(dict(newest, checkpoints=[[size, '00' * 32, origin, signatures]])) + '\n')
-        self.expect('receipt without effect', 'verify_all', 'lost record', 'forked checkpoint', 'bad signature')
+        self.expect('receipt without effect', 'lost completion', 'lost tick', 'doubled tick', 'verify_all', 'lost record', 'forked checkpoint', 'bad signature')

@@ -20,8 +20,9 @@ def good_rows():
         jobs=[(1, 'a'), (2, 'b'), (3, 'c')],
         receipts=[(1, 'execute', 'ok', None, None), (2, 'execute', 'ok', None, None), (3, 'execute', 'ok', None, None),
                   (4, 'create', 'ok', 'ha/s', 1), (5, 'update', 'ok', 'ha/s', 2), (6, 'update', 'ok', 'ha/s', 3), (7, 'create', 'ok', 'cluster', 1)],
-        effects=[(1, 'a'), (2, 'b'), (3, 'c')],
-        events=[('ha/s', 1, 4), ('ha/s', 2, 5), ('ha/s', 3, 6)])
+        effects=[(1, None), (2, None), (3, '1/1/1')],
+        events=[('ha/s', 1, 4), ('ha/s', 2, 5), ('ha/s', 3, 6)],
+        ticks=[])
 
 
 def good_node(name='pg1', size=7):
@@ -71,14 +72,14 @@ class Truth(unittest.TestCase):
 
     def test_a_job_under_another_id_is_a_lost_one(self):
         rows = good_rows()
-        rows.jobs[0], rows.receipts[0], rows.effects[0] = (9, 'a'), (9, 'execute', 'ok', None, None), (9, 'a')
+        rows.jobs[0], rows.receipts[0], rows.effects[0] = (9, 'a'), (9, 'execute', 'ok', None, None), (9, None)
         expect(of_rows(rows), 'lost job')
 
     def test_a_doubled_job_is_found(self):
         rows = good_rows()
         rows.jobs.append((9, 'a'))
         rows.receipts.append((9, 'execute', 'ok', None, None))
-        rows.effects.append((9, 'a'))
+        rows.effects.append((9, None))
         expect(of_rows(rows), 'doubled job')
 
     def test_an_unknown_job_may_be_there_once_and_not_twice(self):
@@ -87,7 +88,7 @@ class Truth(unittest.TestCase):
             expect(of_rows(rows))
             rows.jobs.append((number, 'd'))
             rows.receipts.append((number, 'execute', 'ok', None, None))
-            rows.effects.append((number, 'd'))
+            rows.effects.append((number, None))
         expect(of_rows(rows), 'doubled job')
 
     def test_a_call_that_was_cut_off_claims_what_it_sent(self):
@@ -96,7 +97,7 @@ class Truth(unittest.TestCase):
 
     def test_a_doubled_effect_is_found(self):
         rows = good_rows()
-        rows.effects.append((2, 'b'))
+        rows.effects.append((2, None))
         expect(of_rows(rows), 'doubled effect')
 
     def test_a_receipt_without_effect_is_found(self):
@@ -112,7 +113,7 @@ class Truth(unittest.TestCase):
         del rows.receipts[2]
         expect(of_rows(rows), 'effect without receipt', 'job has not ended')
         rows = good_rows()
-        rows.effects.append((8, 'z'))
+        rows.effects.append((8, None))
         expect(of_rows(rows), 'effect without receipt')
 
     def test_a_receipt_without_job_is_found(self):
@@ -194,6 +195,34 @@ class Truth(unittest.TestCase):
         expect(of_checkpoint(5, leaves, signed=False), 'bad signature')
         expect(of_checkpoint(5, leaves, prove=lambda size: None), 'no consistency proof')
         expect(of_checkpoint(5, leaves, prove=lambda size: proof(4, leaves)), 'no consistency proof')
+
+    def test_a_lost_completion_is_found(self):
+        rows = good_rows()
+        expect(kinds(truth.of_completions([(3, '1/1/1')], rows)))
+        expect(kinds(truth.of_completions([(3, '1/1/1'), (3, '1/2/7')], rows)), 'lost completion')
+
+    def ticks(self, *ticks, jobs=(11, 12, 13), every=1):
+        rows = good_rows()
+        rows.jobs.extend((number, None) for number in jobs)
+        rows.ticks.extend(ticks)
+        return kinds(truth.of_ticks(rows, every))
+
+    def test_ticks_are_judged(self):
+        one, two, three = ('t/1', 100, 11), ('t/1', 101, 12), ('t/1', 102, 13)
+        expect(self.ticks(one, two, three))
+        expect(self.ticks(one, two, ('t/2', 500, 13)))
+        expect(self.ticks(one, three, jobs=(11, 13)), 'lost tick')
+        expect(self.ticks(one, three, jobs=(11, 13), every=None))
+        expect(self.ticks(one, two, three, jobs=(11, 12)), 'lost tick')
+        expect(self.ticks(one, two, ('t/1', 102, None), jobs=(11, 12)), 'lost tick')
+        expect(self.ticks(one, two), 'doubled tick')
+        expect(self.ticks(one, two, ('t/1', 102, 12), jobs=(11, 12)), 'doubled tick')
+        expect(self.ticks(one, two, ('t/1', 101, 13)), 'doubled tick')
+
+    def test_jobs_of_ticks_end_like_others_and_were_sent_by_nobody(self):
+        rows = good_rows()
+        rows.jobs.append((11, None))
+        expect(of_rows(rows), 'job has not ended')
 
     def test_one_writer_after_the_other_is_good(self):
         seconds, writes, findings = truth.of_writers({'pg1': moments(0, 5) + moments(20, 22), 'pg2': moments(5.05, 19.9), 'pg3': []})
