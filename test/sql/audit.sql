@@ -168,7 +168,7 @@ UPDATE au.invoices SET total = total * 10 WHERE number IN (200, 300);
 DELETE FROM au.invoices WHERE number IN (201, 301);
 INSERT INTO au.invoices (number, total) VALUES (400, 1), (302, 1), (208, 208);
 RESET session_replication_role;
-SELECT i, v.verdict, v.reason FROM unnest(ARRAY[200, 201, 202, 208, 209, 300, 301, 302, 400, 401]) AS i, unrdf.verify_row('au.invoices', i::text) AS v;
+SELECT i, v.verdict, nullif(v.reason, 'not integrated yet') AS reason FROM unnest(ARRAY[200, 201, 202, 208, 209, 300, 301, 302, 400, 401]) AS i, unrdf.verify_row('au.invoices', i::text) AS v;
 SELECT key, verdict, reason FROM unrdf.verify_table('au.invoices') ORDER BY key, verdict;
 
 -- So are receipts that are forged to fit them, and keys that hide a row

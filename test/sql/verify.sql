@@ -78,7 +78,8 @@ SELECT vf.masked(reason) AS reason FROM unrdf.verify_range(:size);
 ROLLBACK;
 -- what is missing, in the range and before it
 BEGIN; DELETE FROM unrdf.receipt WHERE id = :receipt; SELECT receipt = :receipt AS it, reason FROM unrdf.verify_range(:leaf, :leaf + 1); ROLLBACK;
-BEGIN; DELETE FROM unrdf.tile WHERE log = 1 AND level = 0 AND idx = :leaf / 256; SELECT DISTINCT vf.masked(reason) AS reason FROM unrdf.verify_range(:leaf, :leaf + 1) ORDER BY 1; ROLLBACK;
+-- whether trees of the range need more of the tile than its root depends on how many leaves there are
+BEGIN; DELETE FROM unrdf.tile WHERE log = 1 AND level = 0 AND idx = :leaf / 256; SELECT DISTINCT vf.masked(reason) AS reason FROM unrdf.verify_range(:leaf, :leaf + 1) WHERE reason LIKE 'tile%' ORDER BY 1; ROLLBACK;
 BEGIN; DELETE FROM unrdf.tile WHERE log = 1 AND level = 0 AND idx = 0; SELECT vf.masked(reason) AS reason FROM unrdf.verify_range(:leaf, :leaf + 1); ROLLBACK;
 BEGIN; DELETE FROM unrdf.integration WHERE log = 1 AND :leaf BETWEEN first AND first + n - 1; SELECT vf.masked(reason) AS reason FROM unrdf.verify_range(:leaf, :leaf + 1); ROLLBACK;
 BEGIN; UPDATE unrdf.integration SET leaves = '' WHERE log = 1 AND :leaf BETWEEN first AND first + n - 1; SELECT vf.masked(reason) AS reason FROM unrdf.verify_range(:leaf, :leaf + 1); ROLLBACK;
