@@ -23,7 +23,8 @@ CREATE VIEW unrdf.audited_tables WITH (security_barrier) AS
 COMMENT ON VIEW unrdf.audited_tables IS 'The audited tables. attached: the table has its triggers, and none is disabled.';
 
 CREATE VIEW unrdf.jobs WITH (security_barrier) AS
-	SELECT j.id, q.name AS queue, j.priority, h.name AS handler, j.owner, j.args, j.key,
+	SELECT j.id, q.name AS queue, j.priority, h.name AS handler, j.owner,
+		CASE WHEN pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') THEN j.args END AS args, j.key,
 		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 1 THEN 'succeeded'
 			WHEN r.outcome OPERATOR(pg_catalog.=) 2 THEN 'dead'
 			WHEN r.outcome OPERATOR(pg_catalog.=) 3 THEN 'cancelled'
@@ -35,7 +36,8 @@ CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 			ELSE 'pending' END AS state,
 		coalesce(r.attempt, a.n, 0) AS attempts,
 		coalesce(j.max_attempts, h.max_attempts) AS max_attempts,
-		a.sqlstate AS last_sqlstate, coalesce(a.message, CASE WHEN r.outcome OPERATOR(pg_catalog.<>) 1 THEN r.result OPERATOR(pg_catalog.->>) 'reason' END) AS last_error,
+		a.sqlstate AS last_sqlstate,
+		coalesce(CASE WHEN pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') THEN a.message END, CASE WHEN r.outcome OPERATOR(pg_catalog.<>) 1 THEN r.result OPERATOR(pg_catalog.->>) 'reason' END) AS last_error,
 		j.enqueued_at, coalesce(a.retry_at, j.run_at, j.enqueued_at) AS due_at,
 		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 3 OR r.attempt OPERATOR(pg_catalog.=) 0 THEN NULL ELSE coalesce(r.started_at, w.since) END AS started_at, r.finished_at, j.retry_of
 	FROM (SELECT x.id, x.queue, x.priority, x.handler, x.owner, x.args, x.key, x.run_at, x.max_attempts, x.enqueued_at, x.retry_of, false AS waits FROM unrdf.job AS x
@@ -48,14 +50,16 @@ CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 			WHERE t.job OPERATOR(pg_catalog.=) j.id ORDER BY t.n DESC LIMIT 1) AS a ON true
 		LEFT JOIN (SELECT s.job, s.since FROM unrdf.workers() AS s
 			WHERE s.job IS NOT NULL AND s.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS w ON w.job OPERATOR(pg_catalog.=) j.id
-	WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE');
-COMMENT ON VIEW unrdf.jobs IS 'Every job of the roles one is a member of, with its derived state: waiting for others, scheduled, pending, running, retrying, succeeded, dead, cancelled or skipped.';
+	WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
+		OR (SELECT pg_catalog.has_function_privilege('unrdf.any_job()', 'EXECUTE'));
+COMMENT ON VIEW unrdf.jobs IS 'Every job of the roles one is a member of, and for operators those of all others without arguments and error texts, with its derived state: waiting for others, scheduled, pending, running, retrying, succeeded, dead, cancelled or skipped.';
 
 CREATE VIEW unrdf.queues WITH (security_barrier) AS
-	SELECT q.name, coalesce(s.paused, false) AS paused, s.max_running, coalesce(s.weight, 1) AS weight, s.rate, s.burst,
+	SELECT q.name, coalesce(s.paused, false) AS paused, coalesce(s.draining, false) AS draining, s.max_running, coalesce(s.weight, 1) AS weight, s.rate, s.burst,
 		s.group_by, s.group_max_running, s.group_rate, s.group_burst, s.fifo, s.share_by,
 		(SELECT pg_catalog.jsonb_object_agg(h.name, h.weight) FROM unrdf.share AS h WHERE h.queue OPERATOR(pg_catalog.=) q.id) AS shares, q.created_at
-	FROM unrdf.queue AS q LEFT JOIN unrdf.queue_state AS s ON s.queue OPERATOR(pg_catalog.=) q.id;
+	FROM unrdf.queue AS q LEFT JOIN unrdf.queue_state AS s ON s.queue OPERATOR(pg_catalog.=) q.id
+	WHERE q.dropped_at IS NULL;
 COMMENT ON VIEW unrdf.queues IS 'The queues and their settings.';
 
 CREATE VIEW unrdf.failovers WITH (security_barrier) AS

@@ -47,7 +47,7 @@ COMMENT ON FUNCTION unrdf.fan_out(bigint[], text, jsonb[], text, int, timestampt
 
 CREATE FUNCTION unrdf.cancel_workflow(workflow bigint, compensate boolean DEFAULT true) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'unrdf_cancel_workflow' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.cancel_workflow(bigint, boolean) IS 'Ends all jobs of a workflow that have not ended, in this transaction, as cancel does, and returns how many these were; jobs that come later are cancelled, too. What steps of a saga have done is compensated, unless compensate is false. A job of the workflow that calls this goes on. For the workflow''s owner and superusers.';
+COMMENT ON FUNCTION unrdf.cancel_workflow(bigint, boolean) IS 'Ends all jobs of a workflow that have not ended, in this transaction, as cancel does, and returns how many these were; jobs that come later are cancelled, too. What steps of a saga have done is compensated, unless compensate is false. A job of the workflow that calls this goes on. For the workflow''s owner and operators.';
 
 CREATE FUNCTION unrdf.step_done(name text) RETURNS jsonb
 	AS 'MODULE_PATHNAME', 'unrdf_step_done' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -61,14 +61,15 @@ CREATE VIEW unrdf.job_needs WITH (security_barrier) AS
 	SELECT n.job, n.needs, w.name,
 		CASE n.on_failure WHEN 1 THEN 'fail' WHEN 2 THEN 'skip' WHEN 3 THEN 'continue' ELSE 'hold' END AS on_failure,
 		CASE r.outcome WHEN 1 THEN 'ok' WHEN 2 THEN 'dead' WHEN 3 THEN 'cancelled' WHEN 4 THEN 'skipped' END AS outcome,
-		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 1 THEN r.result END AS result
+		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 1 AND (pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') OR unrdf.holds_lease(n.job)) THEN r.result END AS result
 	FROM unrdf.job_need AS n JOIN unrdf.waiting_job AS j ON j.id OPERATOR(pg_catalog.=) n.job
 		LEFT JOIN unrdf.waiting_job AS w ON w.id OPERATOR(pg_catalog.=) n.needs
 		LEFT JOIN unrdf.receipt AS r ON r.id OPERATOR(pg_catalog.=) n.needs
 	WHERE NOT EXISTS (SELECT FROM unrdf.job_need AS s WHERE s.job OPERATOR(pg_catalog.=) n.job AND s.retry_of OPERATOR(pg_catalog.=) n.needs)
 		AND (pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
-			OR unrdf.holds_lease(n.job));
-COMMENT ON VIEW unrdf.job_needs IS 'What the jobs of the roles one is a member of need, and those that one has claimed: the needed job, its name in its workflow, how it ended and with which result. A need that held the job and was revived is shown as the job that it was revived as.';
+			OR unrdf.holds_lease(n.job)
+			OR (SELECT pg_catalog.has_function_privilege('unrdf.any_job()', 'EXECUTE')));
+COMMENT ON VIEW unrdf.job_needs IS 'What the jobs of the roles one is a member of need, and those that one has claimed, and for operators, without results, all others: the needed job, its name in its workflow, how it ended and with which result. A need that held the job and was revived is shown as the job that it was revived as.';
 
 CREATE FUNCTION unrdf.needs_results(job bigint, OUT need bigint, OUT name text, OUT outcome text, OUT result jsonb) RETURNS SETOF record
 	AS $$ SELECT n.needs, n.name, n.outcome, n.result FROM unrdf.job_needs AS n WHERE n.job OPERATOR(pg_catalog.=) $1 ORDER BY n.needs $$
@@ -76,7 +77,7 @@ CREATE FUNCTION unrdf.needs_results(job bigint, OUT need bigint, OUT name text, 
 COMMENT ON FUNCTION unrdf.needs_results(bigint) IS 'How the jobs that a job needs have ended, and with which results; what has not ended has no outcome. For the job''s handler, the worker outside that has claimed it, and whoever sees the job.';
 
 CREATE VIEW unrdf.workflows WITH (security_barrier) AS
-	SELECT w.id, w.name, w.owner, w.saga, w.args, w.created_at,
+	SELECT w.id, w.name, w.owner, w.saga, CASE WHEN pg_catalog.pg_has_role(w.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') THEN w.args END AS args, w.created_at,
 		CASE WHEN c.stuck IS NOT NULL THEN 'stuck'
 			WHEN c.unended OPERATOR(pg_catalog.>) 0 THEN 'compensating'
 			WHEN c.jobs OPERATOR(pg_catalog.>) 0 THEN 'compensated'
@@ -107,13 +108,15 @@ CREATE VIEW unrdf.workflows WITH (security_barrier) AS
 			FROM unrdf.waiting_job AS x LEFT JOIN unrdf.receipt AS r ON r.id OPERATOR(pg_catalog.=) x.id
 			WHERE x.workflow OPERATOR(pg_catalog.=) w.id AND x.compensates IS NOT NULL
 				AND NOT EXISTS (SELECT FROM unrdf.waiting_job AS y WHERE y.retry_of OPERATOR(pg_catalog.=) x.id)) AS c ON true
-	WHERE pg_catalog.pg_has_role(w.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE');
-COMMENT ON VIEW unrdf.workflows IS 'The workflows of the roles one is a member of: running, succeeded, failed, cancelled; of a saga that ended without success compensating, compensated, or stuck: the compensation of that id is dead, and the others wait until it is revived and succeeds. Jobs that were revived count as what they were revived as.';
+	WHERE pg_catalog.pg_has_role(w.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
+		OR (SELECT pg_catalog.has_function_privilege('unrdf.any_job()', 'EXECUTE'));
+COMMENT ON VIEW unrdf.workflows IS 'The workflows of the roles one is a member of, and for operators those of all others without arguments: running, succeeded, failed, cancelled; of a saga that ended without success compensating, compensated, or stuck: the compensation of that id is dead, and the others wait until it is revived and succeeds. Jobs that were revived count as what they were revived as.';
 
+-- OFFSET 0 has each job looked up: joined, all of unrdf.jobs would be computed
 CREATE VIEW unrdf.workflow_graph WITH (security_barrier) AS
 	SELECT w.workflow, w.id AS job, w.name, j.handler, j.state, CASE WHEN w.wait_any THEN 'any' ELSE 'all' END AS wait_for,
 		n.needs, n.on_failure, w.compensates, w.retry_of
-	FROM unrdf.waiting_job AS w JOIN unrdf.jobs AS j ON j.id OPERATOR(pg_catalog.=) w.id
+	FROM unrdf.waiting_job AS w CROSS JOIN LATERAL (SELECT x.handler, x.state FROM unrdf.jobs AS x WHERE x.id OPERATOR(pg_catalog.=) w.id OFFSET 0) AS j
 		LEFT JOIN LATERAL (SELECT pg_catalog.array_agg(x.needs ORDER BY x.needs) AS needs, pg_catalog.array_agg(x.on_failure ORDER BY x.needs) AS on_failure
 			FROM unrdf.job_needs AS x WHERE x.job OPERATOR(pg_catalog.=) w.id) AS n ON true
 	WHERE w.workflow IS NOT NULL;

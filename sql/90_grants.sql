@@ -22,25 +22,25 @@ DECLARE
 	functions text;
 BEGIN
 	functions := CASE access
-		WHEN 'producer' THEN 'enqueue, enqueue_many, enqueue_after, fan_out, create_workflow, start_workflow, cancel_workflow, needs_results, holds_lease, workflow_dot, step_done, save_step, cancel, revive, wait, record, record_batch, item_proof, verify_item, receipt, canonical_receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, export_receipt, verify, schedule, unschedule, pause_schedule, resume_schedule, run_schedule_now, schedule_due_times, schedule_next'
-		WHEN 'operator' THEN 'needs_results, holds_lease, workflow_dot, create_queue, alter_queue, pause_queue, resume_queue, register_handler, register_outside_handler, grant_queue, revoke_queue, audit_table, unaudit_table, workers, cluster_keys, cluster_state, publish_checkpoint, log_state, witness_request, add_cosignatures, run_schedules, schedule_next, clock_runs, clock_advice, start_clock'
+		WHEN 'producer' THEN 'enqueue, enqueue_many, cancel, revive, wait, why, find_jobs, cancel_each, revive_each, cancel_jobs, retry_jobs, record, record_batch, item_proof, verify_item, receipt, canonical_receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, export_receipt, verify, schedule, unschedule, pause_schedule, resume_schedule, run_schedule_now, schedule_due_times, schedule_next, enqueue_after, fan_out, create_workflow, start_workflow, cancel_workflow, needs_results, workflow_dot, step_done, save_step, holds_lease'
+		WHEN 'operator' THEN 'any_job, create_queue, alter_queue, pause_queue, resume_queue, drain_queue, drop_queue, close_queue, queue_is_shut, queue_is_drained, empty_queue, remove_queue, cancel, revive, wait, why, find_jobs, cancel_each, revive_each, cancel_jobs, retry_jobs, queue_numbers, queue_depth, doctor, register_handler, audit_table, unaudit_table, workers, cluster_keys, cluster_state, publish_checkpoint, log_state, witness_request, add_cosignatures, run_schedules, schedule_next, clock_runs, clock_advice, start_clock, cancel_workflow, needs_results, workflow_dot, holds_lease, register_outside_handler, grant_queue, revoke_queue'
 		WHEN 'auditor' THEN 'canonical_receipt, receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, publish_checkpoint, export_receipt, log_state, item_proof, verify_item, verify_row, verify_table, verify, verify_all, verify_range, verify_step, verify_log, verify_progress'
-		WHEN 'worker' THEN 'claim, complete, fail, snooze, release, heartbeat, needs_results, holds_lease'
+		WHEN 'worker' THEN 'claim, complete, fail, snooze, release, heartbeat, needs_results, holds_lease, queue_numbers, queue_depth'
 		WHEN 'witness' THEN 'witness_add_checkpoint, witness_check, witness_cosign'
 	END;
 	IF functions IS NULL THEN
 		RAISE EXCEPTION 'unknown access "%"', access USING ERRCODE = 'invalid_parameter_value', HINT = 'It is producer, operator, worker, auditor or witness.';
 	END IF;
-	EXECUTE format('GRANT USAGE ON SCHEMA unrdf TO %s', grantee);
-	EXECUTE (SELECT string_agg(format('GRANT EXECUTE ON ROUTINE %s TO %s', p.oid::regprocedure, grantee), '; ')
+	EXECUTE format('GRANT USAGE ON SCHEMA unrdf TO %s', grantee::regrole);
+	EXECUTE (SELECT string_agg(format('GRANT EXECUTE ON ROUTINE %s TO %s', p.oid::regprocedure, grantee::regrole), '; ')
 		FROM pg_proc AS p WHERE p.pronamespace = 'unrdf'::regnamespace AND p.proname = ANY (string_to_array(functions, ', ')));
 	EXECUTE format(CASE access
-		WHEN 'producer' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.job_needs, unrdf.workflows, unrdf.workflow_graph, unrdf.schedules, unrdf.schedule_runs TO %s; GRANT EXECUTE ON FUNCTION unrdf.workers() TO %1$s'
-		WHEN 'operator' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.job_needs, unrdf.workflows, unrdf.workflow_graph, unrdf.schedules, unrdf.schedule_runs, unrdf.stat_workers, unrdf.log_status, unrdf.audited_tables, unrdf.cluster, unrdf.failovers TO %s'
-		WHEN 'worker' THEN 'GRANT SELECT ON unrdf.queues, unrdf.job_needs TO %s'
+		WHEN 'producer' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.schedules, unrdf.schedule_runs, unrdf.job_needs, unrdf.workflows, unrdf.workflow_graph TO %s; GRANT EXECUTE ON FUNCTION unrdf.workers() TO %1$s'
+		WHEN 'worker' THEN 'GRANT SELECT ON unrdf.queues, unrdf.queue_depths, unrdf.job_needs TO %s'
+		WHEN 'operator' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.queue_depths, unrdf.schedules, unrdf.schedule_runs, unrdf.stat_workers, unrdf.log_status, unrdf.audited_tables, unrdf.cluster, unrdf.failovers, unrdf.job_needs, unrdf.workflows, unrdf.workflow_graph TO %s'
 		WHEN 'witness' THEN 'GRANT SELECT ON unrdf.witnessed TO %s'
-		ELSE 'GRANT SELECT ON unrdf.stat_verify, unrdf.verified, unrdf.finding, unrdf.log_status, unrdf.log_keys, unrdf.audited_tables, unrdf.failovers TO %s' END, grantee);
+		ELSE 'GRANT SELECT ON unrdf.stat_verify, unrdf.verified, unrdf.finding, unrdf.log_status, unrdf.log_keys, unrdf.audited_tables, unrdf.failovers TO %s' END, grantee::regrole);
 END
 $$;
-COMMENT ON FUNCTION unrdf.grant_access(regrole, text) IS 'Grants a role what a producer (enqueues and watches its jobs), an operator (queues, handlers, checkpoints), a worker outside (claims jobs of the queues that grant_queue names), an auditor (receipts and proofs, no payloads) or a witness''s relay needs.';
+COMMENT ON FUNCTION unrdf.grant_access(regrole, text) IS 'Grants a role what a producer (enqueues and watches its jobs), an operator (queues, handlers, checkpoints, and all jobs but for their payloads), a worker outside (claims jobs of the queues that grant_queue names), an auditor (receipts and proofs, no payloads) or a witness''s relay needs.';
 REVOKE EXECUTE ON FUNCTION unrdf.grant_access(regrole, text) FROM PUBLIC;

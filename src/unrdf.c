@@ -10,10 +10,12 @@
 #include "base/shmem.h"
 #include "cluster/cluster.h"
 #include "ledger/verify.h"
+#include "queue/depth.h"
 #include "worker/claim.h"
 #include "worker/crash.h"
 #include "worker/lease.h"
 #include "worker/slot.h"
+#include "worker/why.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -29,11 +31,13 @@ _PG_init(void)
 	UnrdfGucInit();
 	UnrdfShmemInit();
 	UnrdfClusterInit();
+	UnrdfDepthInit();
 	UnrdfSlotInit();
 	UnrdfLeaseInit();
 	UnrdfClaimInit();
 	UnrdfCrashInit();
 	UnrdfVerifyInit();
+	UnrdfWhyInit();
 	UnrdfHoldInit();
 	UnrdfLauncherInit();
 	UnrdfSentinelInit();

@@ -81,24 +81,32 @@ widen(TransactionId xid, FullTransactionId next)
 	return ((uint64) epoch << 32) | xid;
 }
 
+/*
+ * UnrdfXidSetTake fills a set with what a snapshot, just taken, says of transactions. The own one is in progress, which a
+ * snapshot does not list. xip is allocated in context.
+ */
+void
+UnrdfXidSetTake(UnrdfXidSet *set, Snapshot snap, MemoryContext context)
+{
+	FullTransactionId next = ReadNextFullTransactionId();
+	FullTransactionId own = GetTopFullTransactionIdIfAny();
+
+	set->xmin = widen(snap->xmin, next);
+	set->xmax = widen(snap->xmax, next);
+	set->nxip = snap->xcnt;
+	set->xip = MemoryContextAlloc(context, (snap->xcnt + 1) * sizeof(uint64));
+	for (uint32 i = 0; i < snap->xcnt; i++)
+		set->xip[i] = widen(snap->xip[i], next);
+	if (FullTransactionIdIsValid(own) && U64FromFullTransactionId(own) < set->xmax)
+		set->xip[set->nxip++] = U64FromFullTransactionId(own);
+	qsort(set->xip, set->nxip, sizeof(uint64), compare_xids);
+}
+
 /* Takes S1 from a snapshot of now. */
 static void
 take_target(UnrdfFollower *f, Snapshot snap)
 {
-	FullTransactionId next = ReadNextFullTransactionId();
-	FullTransactionId own = GetTopFullTransactionIdIfAny();
-	UnrdfXidSet *t = &f->target;
-
-	t->xmin = widen(snap->xmin, next);
-	t->xmax = widen(snap->xmax, next);
-	t->nxip = snap->xcnt;
-	t->xip = MemoryContextAlloc(f->context, (snap->xcnt + 1) * sizeof(uint64));
-	for (uint32 i = 0; i < snap->xcnt; i++)
-		t->xip[i] = widen(snap->xip[i], next);
-	/* a snapshot does not list its own transaction, which is in progress all the same */
-	if (FullTransactionIdIsValid(own) && U64FromFullTransactionId(own) < t->xmax)
-		t->xip[t->nxip++] = U64FromFullTransactionId(own);
-	qsort(t->xip, t->nxip, sizeof(uint64), compare_xids);
+	UnrdfXidSetTake(&f->target, snap, f->context);
 	f->reading = true;
 	f->part = f->started ? 0 : f->seen.nxip;
 	f->last_xid = 0;
@@ -161,8 +169,9 @@ UnrdfFollowFloor(const UnrdfFollower *f)
 	return Max(f->from, Min(f->target.xmin, f->last_xid));
 }
 
-static bool
-over_in(const UnrdfXidSet *set, uint64 xid)
+/* UnrdfXidSetIsOver tells whether a transaction was over when the set was taken. */
+bool
+UnrdfXidSetIsOver(const UnrdfXidSet *set, uint64 xid)
 {
 	if (xid < set->xmin)
 		return true;
@@ -177,7 +186,7 @@ belongs(const UnrdfFollower *f, uint64 xid)
 {
 	if (xid >= f->target.xmax)
 		return !f->started;
-	return over_in(&f->target, xid);
+	return UnrdfXidSetIsOver(&f->target, xid);
 }
 
 typedef struct FollowScan
@@ -259,7 +268,7 @@ scan_part(FollowScan *s)
 	if (f->part < f->seen.nxip)
 	{
 		from = f->seen.xip[f->part];
-		if (!over_in(&f->target, from))
+		if (!UnrdfXidSetIsOver(&f->target, from))
 			return true;
 		to = from + 1;
 	}

@@ -43,6 +43,8 @@ typedef struct UnrdfFollower
 
 typedef void (*UnrdfFollowFn)(void *arg, TupleTableSlot *slot, uint64 xid, int64 id);
 
+extern void UnrdfXidSetTake(UnrdfXidSet *set, Snapshot snap, MemoryContext context);
+extern bool UnrdfXidSetIsOver(const UnrdfXidSet *set, uint64 xid);
 extern void UnrdfFollowInit(UnrdfFollower *f, MemoryContext context);
 extern void UnrdfFollowEnd(UnrdfFollower *f);
 extern void UnrdfFollowAgain(UnrdfFollower *f, uint64 from);

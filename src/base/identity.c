@@ -20,11 +20,31 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "parser/parse_func.h"
 #include "storage/lock.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/portal.h"
 
+#include "base/compat.h"
 #include "base/identity.h"
+
+/*
+ * UnrdfControls tells whether the current role may see and end jobs of an owner: it is a member of the owner, or was given
+ * everybody's by the right to execute unrdf.any_job(), which operators have.
+ */
+bool
+UnrdfControls(Oid owner)
+{
+	List *name;
+	Oid function;
+
+	if (has_privs_of_role(GetUserId(), owner))
+		return true;
+	name = list_make2(makeString("unrdf"), makeString("any_job"));
+	function = LookupFuncName(name, 0, NULL, true);
+	return OidIsValid(function) && unrdf_proc_executable(function, GetUserId());
+}
 
 /* UnrdfBecome continues as owner, restricted, with settings that UnrdfRestore undoes. */
 void

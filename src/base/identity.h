@@ -11,6 +11,7 @@ typedef struct UnrdfIdentity
 	int guc_nest_level;
 } UnrdfIdentity;
 
+extern bool UnrdfControls(Oid owner);
 extern void UnrdfBecome(Oid owner, UnrdfIdentity *before);
 extern void UnrdfRestore(const UnrdfIdentity *before);
 extern void UnrdfFireDeferredTriggers(void);

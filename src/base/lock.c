@@ -15,28 +15,41 @@
 /* SQL's pg_advisory_lock uses 1 and 2 */
 #define ADVISORY_SPACE 0x5552
 
-static bool
-acquire(UnrdfLockClass class, uint32 key, bool dont_wait)
+static LOCKTAG
+tag_of(UnrdfLockClass class, uint32 key)
 {
 	LOCKTAG tag;
 	Oid database = class == UNRDF_LOCK_KEY_FILE ? InvalidOid : MyDatabaseId;
 
 	SET_LOCKTAG_ADVISORY(tag, database, class, key, ADVISORY_SPACE);
-	return LockAcquire(&tag, ExclusiveLock, false, dont_wait) != LOCKACQUIRE_NOT_AVAIL;
+	return tag;
 }
 
 /* UnrdfLock takes a lock exclusively until the transaction ends. */
 void
 UnrdfLock(UnrdfLockClass class, uint32 key)
 {
-	(void) acquire(class, key, false);
+	LOCKTAG tag = tag_of(class, key);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /* UnrdfTryLock takes it if it is free; false where somebody else has it. */
 bool
 UnrdfTryLock(UnrdfLockClass class, uint32 key)
 {
-	return acquire(class, key, true);
+	LOCKTAG tag = tag_of(class, key);
+
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* UnrdfUnlock gives a lock back early, where it guarded nothing that the transaction wrote. */
+void
+UnrdfUnlock(UnrdfLockClass class, uint32 key)
+{
+	LOCKTAG tag = tag_of(class, key);
+
+	(void) LockRelease(&tag, ExclusiveLock, false);
 }
 
 /* UnrdfLockBucket maps a string to a bucket. */

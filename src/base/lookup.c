@@ -127,3 +127,35 @@ UnrdfIdLookupEnd(UnrdfIdLookup *l)
 {
 	UnrdfLookupEnd(&l->rows);
 }
+
+/*
+ * UnrdfAnyRow looks for a row by the first column of an index, under no snapshot: *found also where its transaction is in
+ * progress. Returns that transaction then, unless it is the own one; else an invalid id.
+ */
+TransactionId
+UnrdfAnyRow(UnrdfRel table, UnrdfRel index, int64 id, bool *found)
+{
+	Relation rel = table_open(UnrdfRelid(table), AccessShareLock);
+	Relation idx = index_open(UnrdfRelid(index), AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TransactionId writer = InvalidTransactionId;
+	SnapshotData dirty;
+	ScanKeyData key;
+	IndexScanDesc scan;
+
+	InitDirtySnapshot(dirty);
+	*found = false;
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+	scan = unrdf_index_beginscan(rel, idx, &dirty, 1);
+	index_rescan(scan, &key, 1, NULL, 0);
+	while (!TransactionIdIsValid(writer) && index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		*found = true;
+		writer = dirty.xmin;
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(idx, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return writer;
+}

@@ -34,6 +34,8 @@ extern void UnrdfLookupStart(UnrdfLookup *l);
 extern bool UnrdfLookupNext(UnrdfLookup *l, ScanDirection direction);
 extern void UnrdfLookupEnd(UnrdfLookup *l);
 
+extern TransactionId UnrdfAnyRow(UnrdfRel table, UnrdfRel index, int64 id, bool *found);
+
 /* Rows by their id, which is cheap as long as the ids asked for ascend. */
 typedef struct UnrdfIdLookup
 {

@@ -52,7 +52,7 @@ request(void)
 		prev_shmem_request_hook();
 	for (int i = 0; i < nblocks; i++)
 		RequestAddinShmemSpace(MAXALIGN(blocks[i].size));
-	RequestNamedLWLockTranche("unrdf", 1);
+	RequestNamedLWLockTranche("unrdf", UNRDF_LWLOCKS);
 }
 
 static void
@@ -80,7 +80,8 @@ init_shared(void *block)
 {
 	UnrdfShared *shared = block;
 
-	shared->lock = &GetNamedLWLockTranche("unrdf")->lock;
+	shared->lock = &GetNamedLWLockTranche("unrdf")[0].lock;
+	shared->depths = &GetNamedLWLockTranche("unrdf")[1].lock;
 	shared->start_token = (uint64) UnrdfNow();
 	pg_atomic_init_u32(&shared->installs, 0);
 	for (int i = 0; i < UNRDF_WAIT_BUCKETS; i++)

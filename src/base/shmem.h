@@ -13,6 +13,7 @@
 #define UNRDF_LANE_BITS 1024
 #define UNRDF_WAIT_BUCKETS 64
 #define UNRDF_REASON_MAX 256
+#define UNRDF_LWLOCKS 2
 
 /* Whether checkpoints are published, and why not. */
 typedef enum UnrdfPublishing
@@ -81,7 +82,8 @@ typedef struct UnrdfDatabase
 /* What all unrdf processes share. */
 typedef struct UnrdfShared
 {
-	LWLock *lock;       /* protects databases[].dboid, pids and latches, and the launcher's */
+	LWLock *lock;   /* protects databases[].dboid, pids and latches, and the launcher's */
+	LWLock *depths; /* protects which numbers of queues there are (queue/depth.c); a leaf as well */
 	uint64 start_token; /* differs for every start of the server */
 	int launcher_pid;
 	TimestampTz launcher_since;

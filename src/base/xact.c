@@ -1,5 +1,5 @@
 /*
- * xact.c: transactions of worker processes.
+ * xact.c: transactions of worker processes, and savepoints.
  */
 #include "postgres.h"
 

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "miscadmin.h"
 #include "storage/fd.h"
 
 #include "base/file.h"
@@ -146,6 +147,24 @@ UnrdfSignersRead(const char *name, UnrdfKeyType type, UnrdfSigner *signers, cons
 	if (*reason)
 		*reason = psprintf("key file \"%s\" is not used: %s", unrdf_log_key_file, *reason);
 	return n;
+}
+
+/*
+ * UnrdfKeyFileState tells whether there is a file of keys that can be used, without reading it: "none" where there is to be
+ * none, "absent", "ok", or what is wrong. *inside: it is in the data directory, and so in every copy of it.
+ */
+const char *
+UnrdfKeyFileState(bool *inside)
+{
+	const char *path = unrdf_log_key_file ? unrdf_log_key_file : "";
+	struct stat st;
+
+	*inside = *path != '\0' && (!is_absolute_path(path) || path_is_prefix_of_path(DataDir, path));
+	if (*path == '\0')
+		return "none";
+	if (stat(path, &st) != 0)
+		return errno == ENOENT ? "absent" : psprintf("%m");
+	return distrust(&st) ? distrust(&st) : "ok";
 }
 
 /* UnrdfSignersWipe makes keys unreadable. */

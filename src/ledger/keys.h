@@ -18,6 +18,7 @@ extern int UnrdfSignersRead(const char *name, UnrdfKeyType type, UnrdfSigner *si
 							const char **reason);
 extern void UnrdfSignersWipe(UnrdfSigner *signers, int n);
 extern const char *UnrdfSignerAdd(const char *name, UnrdfKeyType type, UnrdfSigner *signer);
+extern const char *UnrdfKeyFileState(bool *inside);
 extern char *UnrdfKeyText(const UnrdfNoteKey *key);
 
 #endif /* UNRDF_KEYS_H */

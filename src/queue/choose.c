@@ -478,6 +478,55 @@ UnrdfEntryIsOpen(UnrdfLaneSet *set, const UnrdfEntry *entry)
 		   (group == NULL || entry->granted || group_is_open(set, group));
 }
 
+/* Jobs that go before an entry in its flow; of one that is not known, all that are. */
+static int64
+count_before(UnrdfFlow *flow, const UnrdfEntry *entry)
+{
+	dlist_iter iter;
+	int64 n = 0;
+
+	if (entry == NULL)
+		return flow->nready;
+	dlist_foreach (iter, &flow->ready)
+	{
+		if (dlist_container(UnrdfEntry, node, iter.cur) == entry)
+			break;
+		n++;
+	}
+	return n;
+}
+
+static void
+group_standing(UnrdfLaneSet *set, UnrdfGroup *group, UnrdfStanding *s)
+{
+	const UnrdfQueue *settings = &group->queue->settings;
+
+	s->group_running = group->in;
+	s->group_full = settings->group_max_running > 0 && group->in >= settings->group_max_running;
+	s->group_rate = !UnrdfBucketHas(&group->bucket, &settings->group_rate, set->now);
+	if (s->group_rate)
+		s->open_at = UnrdfBucketReady(&group->bucket, &settings->group_rate);
+}
+
+/* UnrdfEntryStanding tells why a job of a lane is not next; entry is NULL where it is not known, or not READY. */
+void
+UnrdfEntryStanding(UnrdfLaneSet *set, UnrdfLane *lane, int64 flow_id, const UnrdfEntry *entry,
+				   UnrdfStanding *s)
+{
+	UnrdfFlow *flow = entry ? entry->flow : UnrdfFlowFind(set, lane, flow_id);
+	const UnrdfQueue *settings = &lane->queue->settings;
+
+	memset(s, 0, sizeof(*s));
+	if (flow)
+		s->before = count_before(flow, entry);
+	s->exact = entry && flow->nready == flow->share->side->nready;
+	if (flow && flow->group && !(entry && entry->granted))
+		group_standing(set, flow->group, s);
+	s->queue_rate = !UnrdfBucketHas(&lane->queue->bucket, &settings->rate, set->now);
+	if (s->queue_rate)
+		s->open_at = Max(s->open_at, UnrdfBucketReady(&lane->queue->bucket, &settings->rate));
+}
+
 /* UnrdfKeepsPlace tells whether an entry that failed keeps what comes after it in its group waiting. */
 bool
 UnrdfKeepsPlace(const UnrdfEntry *entry)

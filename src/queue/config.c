@@ -39,17 +39,31 @@ typedef struct KnownQueue
 	UnrdfQueueRow *row;
 } KnownQueue;
 
+/* Whether a queue takes jobs. */
+typedef struct QueueDoor
+{
+	int32 id;
+	bool closed;
+} QueueDoor;
+
 static UnrdfPlan insert_queue = {
 	"INSERT INTO unrdf.queue (name) VALUES ($1) RETURNING id", 1, {TEXTOID}};
+#define DOOR_COLUMNS                                                               \
+	"SELECT q.id, coalesce(s.draining, false) OR q.dropped_at IS NOT NULL, q.name" \
+	" FROM unrdf.queue AS q LEFT JOIN unrdf.queue_state AS s ON s.queue OPERATOR(pg_catalog.=) q.id "
 static UnrdfPlan find_queue = {
-	"SELECT id FROM unrdf.queue WHERE name OPERATOR(pg_catalog.=) $1", 1, {TEXTOID}};
+	DOOR_COLUMNS "WHERE q.name OPERATOR(pg_catalog.=) $1 AND q.dropped_at IS NULL", 1, {TEXTOID}};
+static UnrdfPlan find_door = {DOOR_COLUMNS "WHERE q.id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}};
 static UnrdfPlan set_limit = {
-	"INSERT INTO unrdf.queue_state (queue, max_running, changed_by) VALUES ($1, $2, $3)",
+	"INSERT INTO unrdf.queue_state AS s (queue, max_running, changed_by) VALUES ($1, $2, $3)"
+	" ON CONFLICT (queue) DO UPDATE SET max_running = EXCLUDED.max_running, changed_by = EXCLUDED.changed_by,"
+	" changed_at = pg_catalog.now()",
 	3,
 	{INT4OID, INT4OID, REGROLEOID}};
 static UnrdfPlan set_paused = {
 	"INSERT INTO unrdf.queue_state AS s (queue, paused, changed_by) VALUES ($1, $2, $3)"
-	" ON CONFLICT (queue) DO UPDATE SET paused = EXCLUDED.paused, changed_by = EXCLUDED.changed_by,"
+	" ON CONFLICT (queue) DO UPDATE SET paused = EXCLUDED.paused, draining = s.draining AND EXCLUDED.paused,"
+	" changed_by = EXCLUDED.changed_by,"
 	" changed_at = pg_catalog.now()",
 	3,
 	{INT4OID, BOOLOID, REGROLEOID}};
@@ -73,6 +87,7 @@ static UnrdfPlan handler_by_id = {
 static MemoryContext cache_context = NULL;
 static HTAB *queue_names = NULL;
 static HTAB *queues = NULL;
+static HTAB *queue_doors = NULL;
 static HTAB *handlers = NULL;
 static uint32 cached_config = 0;
 static bool forget = false;
@@ -126,6 +141,8 @@ check_caches(void)
 	ctl.keysize = sizeof(int32);
 	ctl.entrysize = sizeof(KnownQueue);
 	queues = hash_create("unrdf settings", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ctl.entrysize = sizeof(QueueDoor);
+	queue_doors = hash_create("unrdf doors", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	ctl.entrysize = sizeof(UnrdfHandler);
 	handlers = hash_create("unrdf handlers", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
@@ -189,7 +206,7 @@ UnrdfCreateQueue(text *name, int32 max_running)
 	UnrdfConfigChanged();
 }
 
-/* UnrdfPauseQueue pauses or resumes a queue. Raises 42704 for an unknown one. */
+/* UnrdfPauseQueue pauses a queue, or resumes it, drained or paused. Raises 42704 for an unknown one. */
 void
 UnrdfPauseQueue(text *name, bool paused)
 {
@@ -240,6 +257,34 @@ UnrdfHandlerArgs(Oid function)
 	return nargs;
 }
 
+/*
+ * UnrdfCheckRights raises 42501 unless a job of an owner may call a handler's function. Whoever owns a function can replace
+ * it at any time, and it runs with the rights of the job's owner. Roles have to trust the functions whose names they enqueue, as
+ * those that they call; but no function that anybody but a superuser can replace runs as a superuser.
+ */
+void
+UnrdfCheckRights(Oid function, Oid owner, const char *handler)
+{
+	HeapTuple tuple;
+	Oid author;
+
+	if (!unrdf_proc_executable(function, owner))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for the function of handler \"%s\"", handler)));
+	if (!superuser_arg(owner))
+		return;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	author = HeapTupleIsValid(tuple) ? ((Form_pg_proc) GETSTRUCT(tuple))->proowner : InvalidOid;
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!superuser_arg(author))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the function of handler \"%s\" does not run as a superuser", handler),
+				 errdetail("Its owner is none, and could replace it."),
+				 errhint("Enqueue as another role, or have a superuser own the function.")));
+}
+
 /* UnrdfRefuseHandler raises why a handler that exists was not changed: 42501, or 55000 where it is of the other kind. */
 void
 UnrdfRefuseHandler(text *name)
@@ -283,6 +328,48 @@ UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, int32 timeout
 	UnrdfConfigChanged();
 }
 
+/* Enters a queue of the last query's row in the cache. Inside SPI. */
+static QueueDoor *
+cache_door(void)
+{
+	bool isnull;
+	int32 id = DatumGetInt32(UnrdfResult(0, 0, &isnull));
+	QueueDoor *door = hash_search(queue_doors, &id, HASH_ENTER, NULL);
+
+	door->closed = DatumGetBool(UnrdfResult(0, 1, &isnull));
+	return door;
+}
+
+/*
+ * UnrdfQueueTakesJobs raises 55000 for a queue that is drained or dropped. For who holds the lock on unrdf.job that writing takes
+ * (closing.c says why).
+ */
+void
+UnrdfQueueTakesJobs(int32 id)
+{
+	Datum value = Int32GetDatum(id);
+	QueueDoor *door;
+	char *name = NULL;
+	bool isnull;
+
+	check_caches();
+	door = hash_search(queue_doors, &id, HASH_FIND, NULL);
+	if (door && !door->closed)
+		return;
+	SPI_connect();
+	if (UnrdfExecuteLatest(&find_door, &value, NULL) == 1)
+	{
+		door = cache_door();
+		name = text_to_cstring(DatumGetTextPP(UnrdfResult(0, 2, &isnull)));
+	}
+	if (door == NULL || door->closed)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("queue \"%s\" takes no new jobs", name ? name : ""),
+						errdetail("It is being drained, or was dropped."),
+						errhint("unrdf.resume_queue() opens a queue that was drained.")));
+	SPI_finish();
+}
+
 /* UnrdfQueueId returns a queue's id; raises 42704 for an unknown one. */
 int32
 UnrdfQueueId(text *name)
@@ -290,7 +377,6 @@ UnrdfQueueId(text *name)
 	char key[NAMEDATALEN];
 	QueueName *entry;
 	Datum value = PointerGetDatum(name);
-	bool isnull;
 	int32 id = -1;
 
 	UnrdfCheckName(name, "queue");
@@ -301,7 +387,7 @@ UnrdfQueueId(text *name)
 		return entry->id;
 	SPI_connect();
 	if (UnrdfExecuteLatest(&find_queue, &value, NULL) == 1)
-		id = DatumGetInt32(UnrdfResult(0, 0, &isnull));
+		id = cache_door()->id;
 	SPI_finish();
 	if (id < 0)
 		ereport(ERROR,
@@ -365,7 +451,7 @@ UnrdfHandlerByName(text *name)
 
 /*
  * UnrdfHandlerToEnqueue returns the id of a handler that the current role may enqueue jobs for: any that workers outside run. Raises
- * 42704 for an unknown one, 42501 where the role may not execute its function, and what UnrdfHandlerArgs does.
+ * 42704 for an unknown one, and what UnrdfHandlerArgs and UnrdfCheckRights do.
  */
 int32
 UnrdfHandlerToEnqueue(text *name)
@@ -375,10 +461,7 @@ UnrdfHandlerToEnqueue(text *name)
 	if (!OidIsValid(h->function))
 		return h->id;
 	(void) UnrdfHandlerArgs(h->function);
-	if (!unrdf_proc_executable(h->function, GetUserId()))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied for function %s of handler \"%s\"",
-							   format_procedure(h->function), h->name)));
+	UnrdfCheckRights(h->function, GetUserId(), h->name);
 	return h->id;
 }
 

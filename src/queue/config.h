@@ -6,6 +6,8 @@
 #include "queue/bucket.h"
 #include "queue/job.h"
 
+#define UNRDF_DEFAULT_QUEUE 0
+
 typedef struct UnrdfHandler
 {
 	int32 id;
@@ -54,6 +56,7 @@ typedef struct UnrdfQueueRow UnrdfQueueRow;
 
 extern void UnrdfCreateQueue(text *name, int32 max_running);
 extern void UnrdfPauseQueue(text *name, bool paused);
+extern void UnrdfQueueTakesJobs(int32 id);
 extern void UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, int32 timeout_ms,
 								 int32 backoff_ms, int32 backoff_cap_ms, bool own_transaction);
 extern int32 UnrdfQueueId(text *name);
@@ -64,6 +67,7 @@ extern const UnrdfQueueRow *UnrdfQueueRowById(int32 id);
 extern int UnrdfHandlerArgs(Oid function);
 extern void UnrdfRefuseHandler(text *name) pg_attribute_noreturn();
 extern void UnrdfCheckName(text *name, const char *what);
+extern void UnrdfCheckRights(Oid function, Oid owner, const char *handler);
 extern void UnrdfConfigChanged(void);
 
 /* outside.c */

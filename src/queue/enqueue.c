@@ -86,6 +86,14 @@ write_or_find(UnrdfJobWriter *w, UnrdfJob *job, int64 window_ms)
 	return id;
 }
 
+/* UnrdfKeyIsHeld tells whether a job that has not ended has the key of this one. It stays so to the transaction's end. */
+bool
+UnrdfKeyIsHeld(const UnrdfJob *job)
+{
+	UnrdfLock(UNRDF_LOCK_KEY, key_bucket(job->queue, job->key));
+	return holder_of_key(job, 0) != 0;
+}
+
 /* UnrdfEnqueueOne enqueues a job, or returns the one that holds its key. The request has been checked. */
 int64
 UnrdfEnqueueOne(UnrdfEnqueue *request)
@@ -98,6 +106,7 @@ UnrdfEnqueueOne(UnrdfEnqueue *request)
 	if (request->job.key)
 		UnrdfLock(UNRDF_LOCK_KEY, key_bucket(request->job.queue, request->job.key));
 	w = UnrdfJobWriterBegin(1);
+	UnrdfQueueTakesJobs(request->job.queue);
 	id = write_or_find(w, &request->job, request->window_ms);
 	UnrdfJobWriterEnd(w);
 	/* a second enqueue of the key in the same statement has to see this one */
@@ -126,6 +135,7 @@ UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 
 	UnrdfJobWriter *w = UnrdfJobWriterBegin(keys ? 1 : 500);
 	text *group = request->job.group_key;
 
+	UnrdfQueueTakesJobs(request->job.queue);
 	request->job.enqueued_at = UnrdfNow();
 	if (keys)
 		lock_keys(request->job.queue, n, keys);

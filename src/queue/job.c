@@ -20,6 +20,7 @@
 #include "base/commit.h"
 #include "base/compat.h"
 #include "base/shmem.h"
+#include "queue/depth.h"
 #include "queue/job.h"
 
 struct UnrdfJobWriter
@@ -104,6 +105,7 @@ UnrdfJobRelease(UnrdfJobWriter *w, UnrdfJob *job)
 {
 	job->xid = w->xid;
 	UnrdfJobSetRow(UnrdfAppendRow(w->append), job);
+	UnrdfDepthEnqueued(job->queue);
 	UnrdfAtCommit(wake_lane, UnrdfLaneBit(job->queue, job->priority));
 }
 

@@ -61,6 +61,7 @@ UnrdfJobIsOutside(const UnrdfJob *job)
 
 /* enqueue.c */
 extern void UnrdfCheckArgs(Jsonb *args, StringInfo scratch);
+extern bool UnrdfKeyIsHeld(const UnrdfJob *job);
 extern int64 UnrdfEnqueueOne(UnrdfEnqueue *request);
 extern void UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 *ids);
 

@@ -157,6 +157,13 @@ UnrdfEntryFind(UnrdfLaneSet *set, int64 job)
 	return known ? known->entry : NULL;
 }
 
+/* UnrdfEntryQueue returns the id of an entry's queue. */
+int32
+UnrdfEntryQueue(const UnrdfEntry *entry)
+{
+	return queue_of(entry->flow)->id;
+}
+
 /* UnrdfEntryAdd makes a job known, as OUT; the caller fills it in and puts it somewhere. It must not be known. */
 UnrdfEntry *
 UnrdfEntryAdd(UnrdfLaneSet *set, UnrdfFlow *flow, int64 job)

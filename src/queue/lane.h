@@ -132,6 +132,18 @@ typedef struct UnrdfDue
 	int64 job;
 } UnrdfDue;
 
+/* Where a job of a lane is among those that are ready, and what closes its queue or group. */
+typedef struct UnrdfStanding
+{
+	int64 before;      /* jobs of its lane that go first */
+	bool exact;        /* else at least: it is unknown, or flows of the lane take turns */
+	bool queue_rate;   /* its queue has no token */
+	bool group_rate;   /* its group has none, or */
+	bool group_full;   /* holds as many jobs as it may, */
+	int group_running; /* so many */
+	int64 open_at;     /* ticks at which there is a token again; 0: there is one */
+} UnrdfStanding;
+
 /* lane.c: what is known */
 extern UnrdfLaneSet *UnrdfLaneSetCreate(MemoryContext context, Size memory, int64 now);
 extern void UnrdfLaneSetMemory(UnrdfLaneSet *set, Size memory);
@@ -140,6 +152,7 @@ extern UnrdfLaneQueue *UnrdfLaneQueueGet(UnrdfLaneSet *set, int32 id);
 extern dlist_head *UnrdfLaneQueues(UnrdfLaneSet *set);
 extern UnrdfLane *UnrdfLaneGet(UnrdfLaneSet *set, UnrdfLaneQueue *queue, int priority);
 extern UnrdfEntry *UnrdfEntryFind(UnrdfLaneSet *set, int64 job);
+extern int32 UnrdfEntryQueue(const UnrdfEntry *entry);
 extern UnrdfEntry *UnrdfEntryAdd(UnrdfLaneSet *set, UnrdfFlow *flow, int64 job);
 extern void UnrdfEntryPut(UnrdfLaneSet *set, UnrdfEntry *entry, TimestampTz now);
 extern void UnrdfEntryAdopt(UnrdfLaneSet *set, UnrdfEntry *entry);
@@ -174,6 +187,8 @@ extern void UnrdfReaderDone(UnrdfLaneSet *set, UnrdfReader *reader, uint64 next_
 extern UnrdfEntry *UnrdfEntryPeek(UnrdfLaneSet *set);
 extern UnrdfEntry *UnrdfOutsidePeek(UnrdfLaneSet *set, const int32 *queues, int nqueues);
 extern bool UnrdfEntryIsOpen(UnrdfLaneSet *set, const UnrdfEntry *entry);
+extern void UnrdfEntryStanding(UnrdfLaneSet *set, UnrdfLane *lane, int64 flow_id,
+							   const UnrdfEntry *entry, UnrdfStanding *s);
 extern UnrdfFlow *UnrdfFlowFind(UnrdfLaneSet *set, UnrdfLane *lane, int64 id);
 extern UnrdfFlow *UnrdfFlowMake(UnrdfLaneSet *set, UnrdfLane *lane, const UnrdfFlowKey *key);
 extern void UnrdfFlowEnd(UnrdfLaneSet *set, UnrdfFlow *flow);

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 
 #include "base/plan.h"
+#include "queue/closing.h"
 #include "queue/config.h"
 
 static UnrdfPlan upsert_handler = {
@@ -67,7 +68,7 @@ UnrdfGrantQueue(text *queue, Oid role, bool grant)
 	Datum values[2];
 
 	PreventCommandIfReadOnly(grant ? "unrdf.grant_queue()" : "unrdf.revoke_queue()");
-	values[0] = Int32GetDatum(UnrdfQueueId(queue));
+	values[0] = Int32GetDatum(grant ? UnrdfQueueToUse(queue) : UnrdfQueueId(queue));
 	values[1] = ObjectIdGetDatum(role);
 	SPI_connect();
 	UnrdfExecute(grant ? &grant_queue : &revoke_queue, values, NULL, false);

@@ -109,7 +109,6 @@ read_request(FunctionCallInfo fcinfo, const char *name, UnrdfEnqueue *request)
 	job->owner = GetUserId();
 }
 
-
 Datum
 unrdf_enqueue(PG_FUNCTION_ARGS)
 {

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/plan.h"
 #include "base/shmem.h"
+#include "queue/closing.h"
 #include "queue/config.h"
 #include "queue/job.h"
 #include "queue/schedule.h"
@@ -93,7 +94,7 @@ unrdf_schedule(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(7))
 	{
 		s.queue = PG_GETARG_TEXT_PP(7);
-		(void) UnrdfQueueId(s.queue);
+		(void) UnrdfQueueToUse(s.queue);
 	}
 	s.priority = PG_ARGISNULL(8) ? -1 : (int16) PG_GETARG_INT32(8);
 	next = UnrdfScheduleSave(&s);

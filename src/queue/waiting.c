@@ -27,6 +27,7 @@
 #include "base/commit.h"
 #include "base/lock.h"
 #include "base/shmem.h"
+#include "queue/depth.h"
 #include "queue/waiting.h"
 
 struct UnrdfWaitingWriter
@@ -126,6 +127,7 @@ UnrdfWaitingWrite(UnrdfWaitingWriter *w, UnrdfWaiting *waiting, int nneeds, cons
 		UnrdfAppendSet(slot, WAITING_COMPENSATES, Int64GetDatum(waiting->compensates));
 	for (int i = 0; i < nneeds; i++)
 		write_need(w->needs, waiting->job.id, &needs[i]);
+	UnrdfDepthWaits(waiting->job.queue);
 	UnrdfWakeReleaser();
 	return waiting->job.id;
 }

@@ -18,6 +18,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/clock.h"
+#include "base/identity.h"
 #include "base/lookup.h"
 #include "base/plan.h"
 #include "base/shmem.h"
@@ -73,14 +74,18 @@ UnrdfWorkflowFind(int64 id, UnrdfWorkflow *workflow)
 	return found;
 }
 
-/* UnrdfWorkflowFetchOwn reads a workflow that the current role may control. Raises 42704 or 42501. */
+/*
+ * UnrdfWorkflowFetchOwn reads a workflow that the current role may add jobs to, or to_end it, which operators may as well. Raises
+ * 42704 or 42501.
+ */
 void
-UnrdfWorkflowFetchOwn(int64 id, UnrdfWorkflow *workflow)
+UnrdfWorkflowFetchOwn(int64 id, bool to_end, UnrdfWorkflow *workflow)
 {
 	if (!UnrdfWorkflowFind(id, workflow))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("workflow " INT64_FORMAT " does not exist", id)));
-	if (!has_privs_of_role(GetUserId(), workflow->owner))
+	if (!(to_end ? UnrdfControls(workflow->owner)
+				 : has_privs_of_role(GetUserId(), workflow->owner)))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("must be owner of workflow " INT64_FORMAT, id)));
 }
@@ -164,7 +169,7 @@ check_workflow(const UnrdfWaiting *waiting)
 							errmsg("%s needs a workflow", waiting->name ? "name" : "compensate")));
 		return;
 	}
-	UnrdfWorkflowFetchOwn(waiting->workflow, &workflow);
+	UnrdfWorkflowFetchOwn(waiting->workflow, false, &workflow);
 	UnrdfWorkflowCheckOpen(&workflow);
 	if (waiting->has_compensate && !workflow.saga)
 		ereport(ERROR,
@@ -186,6 +191,7 @@ UnrdfWaitingEnqueue(UnrdfWaitRequest *request, int n, Jsonb **args, int64 *ids)
 	check_needs(request);
 	request->waiting.job.enqueued_at = UnrdfNow();
 	w = UnrdfWaitingWriterBegin(Min(n, 500));
+	UnrdfQueueTakesJobs(request->waiting.job.queue);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

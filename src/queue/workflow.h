@@ -25,7 +25,7 @@ typedef struct UnrdfWaitRequest
 
 extern int64 UnrdfWorkflowCreate(text *name, Jsonb *args, bool saga);
 extern bool UnrdfWorkflowFind(int64 id, UnrdfWorkflow *workflow);
-extern void UnrdfWorkflowFetchOwn(int64 id, UnrdfWorkflow *workflow);
+extern void UnrdfWorkflowFetchOwn(int64 id, bool to_end, UnrdfWorkflow *workflow);
 extern void UnrdfWorkflowCheckOpen(const UnrdfWorkflow *workflow);
 extern void UnrdfWaitingEnqueue(UnrdfWaitRequest *request, int n, Jsonb **args, int64 *ids);
 

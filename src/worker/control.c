@@ -11,19 +11,23 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/condition_variable.h"
-#include "utils/acl.h"
-#include "utils/resowner.h"
+#include "storage/lmgr.h"
 #include "utils/snapmgr.h"
 
 #include "base/clock.h"
 #include "base/commit.h"
 #include "base/compat.h"
+#include "base/identity.h"
+#include "base/lock.h"
+#include "base/lookup.h"
 #include "base/plan.h"
 #include "base/shmem.h"
+#include "base/xact.h"
 #include "ledger/epoch.h"
 #include "ledger/receipt.h"
 #include "ledger/record.h"
 #include "queue/config.h"
+#include "queue/depth.h"
 #include "queue/job.h"
 #include "queue/waiting.h"
 #include "queue/workflow.h"
@@ -90,7 +94,7 @@ fetch_own_job(int64 id, UnrdfJob *job)
 	if (!fetch_job(id, job))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("job " INT64_FORMAT " does not exist", id)));
-	if (!has_privs_of_role(GetUserId(), job->owner))
+	if (!UnrdfControls(job->owner))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("must be owner of job " INT64_FORMAT, id)));
 }
@@ -121,6 +125,16 @@ is_released(int64 id)
 	return found;
 }
 
+/* Ends a job that waits for others, or waited; false where it has ended. What it may wait for is locked. */
+static bool
+cancel_waiting(const UnrdfJob *job, const UnrdfEnding *ending)
+{
+	if (is_released(job->id))
+		return UnrdfEndingTry(job, ending);
+	UnrdfEndWaiting(job, ending);
+	return true;
+}
+
 /* UnrdfCancelJob ends a job in the current transaction; false where it has ended. Raises 42704, 42501. */
 bool
 UnrdfCancelJob(int64 id)
@@ -132,17 +146,103 @@ UnrdfCancelJob(int64 id)
 	PreventCommandIfReadOnly("unrdf.cancel()");
 	fetch_own_job(id, &job);
 	(void) UnrdfCurrentEpoch();
-	if (UnrdfWaitingLock(id, &waiting) && !is_released(id))
-		UnrdfEndWaiting(&job, &ending);
-	else if (outcome_of(id) != 0 || !UnrdfEndingTry(&job, &ending))
+	if (!(UnrdfWaitingLock(id, &waiting) ? cancel_waiting(&job, &ending)
+										 : UnrdfEndingTry(&job, &ending)))
 		return false;
 	UnrdfEndingTell(&job);
 	return true;
 }
 
-/* Raises 55000 where a job's arguments were erased. */
+/*
+ * Takes the release locks of those jobs that wait, or waited, in the order of the locks. Returns for each whether it is one, or
+ * NULL where there is none.
+ */
+static bool *
+lock_waiting(const int64 *ids, int n)
+{
+	bool wanted[UNRDF_LOCK_BUCKETS] = {false};
+	bool *waits;
+
+	if (!UnrdfWaitingAny())
+		return NULL;
+	waits = MemoryContextAllocHuge(CurrentMemoryContext, Max(1, n) * sizeof(bool));
+	for (int i = 0; i < n; i++)
+	{
+		UnrdfWaiting waiting;
+
+		CHECK_FOR_INTERRUPTS();
+		waits[i] = UnrdfWaitingFetch(ids[i], &waiting);
+		if (waits[i])
+			wanted[UnrdfReleaseBucket(ids[i], waiting.workflow)] = true;
+	}
+	for (int b = 0; b < UNRDF_LOCK_BUCKETS; b++)
+		if (wanted[b])
+			UnrdfLock(UNRDF_LOCK_RELEASE, b);
+	return waits;
+}
+
+/* Ends a batch of jobs; those that have ended are left out, and get 0 for an id. */
 static void
-check_not_erased(int64 id)
+cancel_batch(int64 *ids, const bool *waits, int n, const UnrdfEnding *ending)
+{
+	UnrdfJob *jobs = palloc(n * sizeof(UnrdfJob));
+	int *places = palloc(n * sizeof(int));
+	int open = 0;
+	bool all;
+
+	for (int i = 0; i < n; i++)
+	{
+		UnrdfJob *job = &jobs[open];
+
+		fetch_own_job(ids[i], job);
+		if (UnrdfReceiptExists(ids[i]))
+			ids[i] = 0;
+		else if (!(waits && waits[i]))
+			places[open++] = i;
+		else if (cancel_waiting(job, ending))
+			UnrdfEndingTell(job);
+		else
+			ids[i] = 0;
+	}
+	all = open > 0 && UnrdfEndingTryAll(jobs, open, ending);
+	for (int k = 0; k < open; k++)
+		if (all || UnrdfEndingTry(&jobs[k], ending))
+			UnrdfEndingTell(&jobs[k]);
+		else
+			ids[places[k]] = 0;
+}
+
+/*
+ * UnrdfCancelJobs ends many jobs in the current transaction, with a savepoint for each batch and not for each job. Those that
+ * had ended get 0 for an id. Raises 42704, 42501.
+ */
+void
+UnrdfCancelJobs(int64 *ids, int n)
+{
+	UnrdfEnding ending = {UNRDF_CANCELLED, GetUserNameFromId(GetUserId(), false), NULL};
+	bool *waits;
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "unrdf cancelling", ALLOCSET_DEFAULT_SIZES);
+
+	PreventCommandIfReadOnly("unrdf.cancel_each()");
+	UnrdfRequirePreload();
+	(void) UnrdfCurrentEpoch();
+	waits = lock_waiting(ids, n);
+	for (int i = 0; i < n; i += UNRDF_ENDING_MOST)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		CHECK_FOR_INTERRUPTS();
+		cancel_batch(ids + i, waits ? waits + i : NULL, Min(UNRDF_ENDING_MOST, n - i), &ending);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+	}
+	MemoryContextDelete(context);
+}
+
+/* UnrdfJobIsErased tells whether a job has ended and its arguments were erased. */
+bool
+UnrdfJobIsErased(int64 id)
 {
 	UnrdfReceipt r;
 	bool erased;
@@ -150,9 +250,7 @@ check_not_erased(int64 id)
 	PushActiveSnapshot(GetLatestSnapshot());
 	erased = UnrdfReceiptFetch(id, &r) && r.erased;
 	PopActiveSnapshot();
-	if (erased)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the arguments of job " INT64_FORMAT " were erased", id)));
+	return erased;
 }
 
 /* Jobs that are held because this one did not succeed now need the one that it was revived as, too. */
@@ -213,6 +311,7 @@ revive_waiting(UnrdfWaiting *waiting, const UnrdfJob *job)
 	waiting->job.enqueued_at = UnrdfNow();
 	UnrdfJobFlow(&waiting->job);
 	w = UnrdfWaitingWriterBegin(1);
+	UnrdfQueueTakesJobs(job->queue);
 	id = UnrdfWaitingWrite(w, waiting, nneeds, needs);
 	UnrdfWaitingWriterEnd(w);
 	return id;
@@ -233,7 +332,9 @@ UnrdfReviveJob(int64 id)
 	if (outcome != UNRDF_DEAD && outcome != UNRDF_CANCELLED)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("job " INT64_FORMAT " is neither dead nor cancelled", id)));
-	check_not_erased(id);
+	if (UnrdfJobIsErased(id))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the arguments of job " INT64_FORMAT " were erased", id)));
 	request.job.retry_of = id;
 	request.job.run_at = 0;
 	if (UnrdfWaitingFetch(id, &waiting))
@@ -245,17 +346,17 @@ UnrdfReviveJob(int64 id)
 	return revived;
 }
 
-static bool
-job_exists(int64 id)
+/* Raises 42704, 42501, and 55000 for a job of this transaction. */
+static void
+check_can_wait(int64 id)
 {
 	UnrdfJob job;
-	bool found = fetch_job(id, &job);
 
-	if (found && job.xid == U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
+	fetch_own_job(id, &job);
+	if (job.xid == U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("cannot wait for a job that this transaction enqueued"),
 						errhint("Nothing runs it before the transaction commits.")));
-	return found;
 }
 
 static void
@@ -281,7 +382,7 @@ sleep_until_ended(int64 id, int64 until, int *outcome)
 
 /*
  * UnrdfWaitJob sleeps until a job has ended and returns its outcome, or NULL after timeout_ms (-1: none). Raises 42704 for
- * an unknown job, 55000 for one of this transaction, 25006 where it would have to sleep on a standby.
+ * an unknown job, 42501 for somebody else's, 55000 for one of this transaction, 25006 where it would have to sleep on a standby.
  */
 const char *
 UnrdfWaitJob(int64 id, int64 timeout_ms)
@@ -294,9 +395,7 @@ UnrdfWaitJob(int64 id, int64 timeout_ms)
 	UnrdfRequirePreload();
 	if (timeout_ms >= 0 && timeout_ms < (PG_INT64_MAX - now) / 1000)
 		until = now + timeout_ms * 1000;
-	if (!job_exists(id))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("job " INT64_FORMAT " does not exist", id)));
+	check_can_wait(id);
 	pg_atomic_fetch_add_u32(&UnrdfShmem->waiters[bucket], 1);
 	PG_TRY();
 	{

@@ -51,6 +51,7 @@
 #include "worker/restore.h"
 #include "worker/slot.h"
 #include "worker/timing.h"
+#include "worker/why.h"
 #include "worker/worker.h"
 
 #define READ_MOST 8192    /* rows per lane and transaction */
@@ -327,12 +328,8 @@ read_lanes(Dispatcher *d, const uint64 *hints, bool sweep)
 
 		find_lanes(d, queue, hints, sweep);
 		for (int p = 0; p < UNRDF_PRIORITIES; p++)
-		{
-			UnrdfLane *lane = queue->lanes[p];
-
-			if (lane && (sweep || bit_is_set(hints, UnrdfLaneBit(queue->id, p))))
-				read_jobs(d, &lane->reader, true);
-		}
+			if (queue->lanes[p] && (sweep || bit_is_set(hints, UnrdfLaneBit(queue->id, p))))
+				read_jobs(d, &queue->lanes[p]->reader, true);
 	}
 	UnrdfLaneSetMemory(d->lanes, unrdf_dispatcher_memory * (Size) 1024);
 	dlist_foreach_modify (each, UnrdfReaders(d->lanes))
@@ -680,15 +677,17 @@ hand_out(Dispatcher *d)
 	}
 }
 
-/* How many executors can be of use at once for jobs like this one: those that compute share the processors. */
+/*
+ * How many executors can be of use at once for jobs like this one: those that compute share the processors. What was measured
+ * says nothing of those that take far longer and wait: they may wait for a lock, and for ever.
+ */
 static int
-useful(Dispatcher *d, const UnrdfEntry *entry)
+useful(Dispatcher *d, const UnrdfTiming *t)
 {
-	UnrdfTiming *t = UnrdfTimingFind(d->timings, entry->handler);
-
 	if (t == NULL || !t->measured || t->cpu < 0.01)
 		return unrdf_max_executors;
-	return (int) (d->cores / t->cpu) + 1;
+	return (int) (d->cores / t->cpu) + 1 +
+		   UnrdfPoolWaiting(&d->pool, Max(SLOW_MICROS, 10 * (int64) t->micros));
 }
 
 /* Starts executors when jobs wait and those that are there are slow to come back. */
@@ -706,7 +705,7 @@ adjust_pool(Dispatcher *d)
 	if (entry == NULL || d->trial || entry->suspect || pool->idle > 0 || pool->starting > 0)
 		return;
 	t = UnrdfTimingFind(d->timings, entry->handler);
-	most = Min(unrdf_max_executors, Max(unrdf_min_executors, useful(d, entry)));
+	most = Min(unrdf_max_executors, Max(unrdf_min_executors, useful(d, t)));
 	if (pool->n >= most)
 		return;
 	if ((t && t->measured && t->micros >= SLOW_MICROS) || now - pool->oldest >= SLOW_MICROS)
@@ -780,9 +779,9 @@ time_to_wait(Dispatcher *d)
 {
 	long ms = UnrdfMillisUntil(UnrdfNextDue(d->lanes), unrdf_sweep_interval);
 
-	ms = Min(ms, UnrdfMillisUntilTick(d->next_sweep, unrdf_sweep_interval));
-	ms = Min(ms, UnrdfMillisUntilTick(UnrdfNextTick(d->lanes), unrdf_sweep_interval));
-	ms = Min(ms, UnrdfMillisUntilTick(UnrdfGranterNext(d->granter), unrdf_sweep_interval));
+	ms = Min(ms, UnrdfMillisUntilTick(
+					 Min(Min(d->next_sweep, UnrdfNextTick(d->lanes)), UnrdfGranterNext(d->granter)),
+					 ms));
 	if (!d->restoring && reader_waits(d))
 		return 0;
 	/* jobs wait for an executor: look again whether more are needed */
@@ -822,11 +821,13 @@ step(Dispatcher *d)
 	UnrdfLanesTick(d->lanes, UnrdfTicks());
 	UnrdfEntriesBecomeReady(d->lanes, UnrdfNow());
 	UnrdfPoolCount(&d->pool);
-	if (!d->restoring)
+	/* who pauses or limits a queue, and enqueues in it after that, sees it obeyed: its settings are read again first */
+	if (!d->restoring && d->config == pg_atomic_read_u32(&d->db->config))
 	{
 		hand_out(d);
 		grant(d);
 	}
+	UnrdfWhyAnswer(d->db, d->lanes, &d->pool, d->trial);
 	adjust_pool(d);
 	UnrdfPoolShrink(&d->pool);
 	keep_floor(d);

@@ -5,6 +5,9 @@
  * the other waits and then finds out. An executor that lost rolls its effects back. The interrupt after the commit only
  * spares the handler useless work. A job that waits for others has no row in unrdf.job yet: it gets that together with its
  * receipt, so that every receipt has its job, and under its release lock (queue/waiting.c), so that nobody releases it meanwhile.
+ *
+ * The receipt says how many attempts have failed, and so does who counts (queue/depth.c). Who records a failed attempt writes it
+ * first and then looks for a receipt, committed or not (failure.c); here it is the other way round, so one of the two sees the other.
  */
 #include "postgres.h"
 
@@ -12,15 +15,19 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 
 #include "base/clock.h"
 #include "base/commit.h"
+#include "base/lookup.h"
 #include "base/plan.h"
 #include "base/xact.h"
 #include "ledger/epoch.h"
 #include "ledger/record.h"
 #include "queue/config.h"
+#include "queue/depth.h"
 #include "worker/ending.h"
+#include "worker/executor.h"
 #include "worker/lease.h"
 #include "worker/slot.h"
 #include "worker/worker.h"
@@ -84,7 +91,7 @@ UnrdfEndingWrite(UnrdfReceiptWriter *writer, const UnrdfJob *job, int32 attempt,
 	r.attempt = attempt;
 	r.finished_at = UnrdfNow();
 	r.started_at = ending->started_at ? ending->started_at : r.finished_at;
-	r.operation = handler ? handler->name : "";
+	r.operation = handler ? pstrdup(handler->name) : "";
 	r.operation_len = strlen(r.operation);
 	r.actor = actor ? actor : psprintf("%u", job->owner);
 	r.actor_len = strlen(r.actor);
@@ -94,46 +101,97 @@ UnrdfEndingWrite(UnrdfReceiptWriter *writer, const UnrdfJob *job, int32 attempt,
 	pfree(scratch.data);
 }
 
-static void
-write_one(const UnrdfJob *job, int32 attempt, const UnrdfEnding *ending)
+/* Jobs being ended in one savepoint. */
+typedef struct Batch
 {
-	UnrdfReceiptWriter *writer = UnrdfReceiptWriterBegin(1);
+	const UnrdfJob *jobs;
+	int n;
+	const UnrdfEnding *ending;
+	int32 *attempts;
+	TransactionId rival; /* records a failed attempt of one of them */
+} Batch;
 
-	UnrdfEndingWrite(writer, job, attempt, ending);
+static void
+write_receipts(Batch *b)
+{
+	UnrdfReceiptWriter *writer = UnrdfReceiptWriterBegin(Min(b->n, UNRDF_ENDING_MOST));
+
+	for (int i = 0; i < b->n; i++)
+	{
+		b->attempts[i] = attempts_of(b->jobs[i].id);
+		UnrdfEndingWrite(writer, &b->jobs[i], b->attempts[i], b->ending);
+	}
 	UnrdfReceiptWriterEnd(writer);
 	CommandCounterIncrement();
 }
 
-typedef struct Try
-{
-	const UnrdfJob *job;
-	const UnrdfEnding *ending;
-} Try;
-
+/* Raises 23505, as the index of receipts does, where an attempt has failed since its number was written. */
 static void
-write_tried(void *arg)
+check_attempts(Batch *b)
 {
-	const Try *try = arg;
+	for (int i = 0; i < b->n; i++)
+	{
+		bool found;
 
-	write_one(try->job, attempts_of(try->job->id), try->ending);
+		b->rival = UnrdfAnyRow(UNRDF_ATTEMPT, UNRDF_ATTEMPT_PKEY, b->jobs[i].id, &found);
+		if (TransactionIdIsValid(b->rival) ||
+			(found && attempts_of(b->jobs[i].id) != b->attempts[i]))
+			ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
+							errmsg("job " INT64_FORMAT " has failed an attempt meanwhile",
+								   b->jobs[i].id)));
+	}
 }
 
-/* UnrdfEndingTry ends a job that may be running, under a savepoint; false where another transaction ended it first. */
+static void
+end_batch(void *arg)
+{
+	Batch *b = arg;
+
+	write_receipts(b);
+	check_attempts(b);
+	for (int i = 0; i < b->n; i++)
+		UnrdfDepthEnded(b->jobs[i].queue, b->ending->outcome, b->attempts[i] > 0);
+}
+
+/*
+ * UnrdfEndingTryAll ends jobs that may be running, at most UNRDF_ENDING_MOST, under one savepoint; false where one of them has ended
+ * by now, or fails an attempt, and nothing was done.
+ */
+bool
+UnrdfEndingTryAll(const UnrdfJob *jobs, int n, const UnrdfEnding *ending)
+{
+	Batch b = {jobs, n, ending, palloc(n * sizeof(int32)), InvalidTransactionId};
+	bool ok = UnrdfTryUnique(end_batch, &b);
+
+	pfree(b.attempts);
+	if (!ok && n == 1 && TransactionIdIsValid(b.rival))
+		XactLockTableWait(b.rival, NULL, NULL, XLTW_None);
+	return ok;
+}
+
+/* UnrdfEndingTry ends a job that may be running; false where another transaction ended it first. */
 bool
 UnrdfEndingTry(const UnrdfJob *job, const UnrdfEnding *ending)
 {
-	Try try = {job, ending};
-
-	return UnrdfTryUnique(write_tried, &try);
+	do
+	{
+		if (UnrdfReceiptExists(job->id))
+			return false;
+	} while (!UnrdfEndingTryAll(job, 1, ending));
+	return true;
 }
 
 /* UnrdfEndWaiting ends a job that waits, under its release lock. */
 void
 UnrdfEndWaiting(const UnrdfJob *job, const UnrdfEnding *ending)
 {
-	UnrdfJobWriter *writer = UnrdfJobWriterBegin(1);
+	UnrdfJobWriter *jobs = UnrdfJobWriterBegin(1);
+	UnrdfReceiptWriter *receipts = UnrdfReceiptWriterBegin(1);
 
-	UnrdfJobWriteEnded(writer, job);
-	UnrdfJobWriterEnd(writer);
-	write_one(job, 0, ending);
+	UnrdfJobWriteEnded(jobs, job);
+	UnrdfJobWriterEnd(jobs);
+	UnrdfEndingWrite(receipts, job, 0, ending);
+	UnrdfReceiptWriterEnd(receipts);
+	CommandCounterIncrement();
+	UnrdfDepthEndedWaiting(job->queue, ending->outcome);
 }

@@ -6,6 +6,8 @@
 #include "ledger/receipt.h"
 #include "queue/job.h"
 
+#define UNRDF_ENDING_MOST 256 /* jobs at once */
+
 /* How a job ends that no executor runs. */
 typedef struct UnrdfEnding
 {
@@ -17,6 +19,7 @@ typedef struct UnrdfEnding
 
 extern void UnrdfEndingWrite(UnrdfReceiptWriter *writer, const UnrdfJob *job, int32 attempt,
 							 const UnrdfEnding *ending);
+extern bool UnrdfEndingTryAll(const UnrdfJob *jobs, int n, const UnrdfEnding *ending);
 extern bool UnrdfEndingTry(const UnrdfJob *job, const UnrdfEnding *ending);
 extern void UnrdfEndWaiting(const UnrdfJob *job, const UnrdfEnding *ending);
 extern void UnrdfEndingTell(const UnrdfJob *job);

@@ -48,6 +48,7 @@
 #include "ledger/receipt.h"
 #include "ledger/record.h"
 #include "queue/config.h"
+#include "queue/depth.h"
 #include "queue/job.h"
 #include "worker/crash.h"
 #include "worker/executor.h"
@@ -225,10 +226,7 @@ find_call(Run *run, const UnrdfJob *job)
 		call = make_call(run, job->handler);
 	if (call->executable_by != job->owner)
 	{
-		if (!unrdf_proc_executable(call->flinfo.fn_oid, job->owner))
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("permission denied for the function of handler \"%s\"", call->name)));
+		UnrdfCheckRights(call->flinfo.fn_oid, job->owner, call->name);
 		call->executable_by = job->owner;
 	}
 	return call;
@@ -307,6 +305,7 @@ write_receipt(Run *run, UnrdfTask *task, UnrdfJob *job, Call *call, Jsonb *resul
 	r.result = result;
 	UnrdfReceiptSeal(&r, job->args, &run->scratch);
 	UnrdfReceiptWrite(run->writer, &r);
+	UnrdfDepthEnded(job->queue, UNRDF_OK, task->attempt > 1);
 }
 
 static void
@@ -341,6 +340,8 @@ run_job(Run *run, UnrdfTask *task, bool alone)
 		started = UnrdfNow();
 		slot->since = started;
 		pg_atomic_write_u32(&slot->handler, job.handler);
+		pg_atomic_write_u32(&slot->queue, job.queue);
+		pg_atomic_write_u32(&slot->attempt, task->attempt);
 		pg_atomic_write_u64(&slot->job, job.id);
 		UnrdfCrashNote((int) (slot - UnrdfSlots), MyDatabaseId, job.id, alone);
 		result = call_handler(run, call, &job);
@@ -450,8 +451,8 @@ record_failure(UnrdfTask *task, TimestampTz started, ErrorData *error)
 
 	task->retry_at = 0;
 	if (!UnrdfReceiptExists(task->job) && UnrdfJobFetch(task->job, &job))
-		UnrdfRecordFailure(&job, task->attempt, task->kind == UNRDF_TASK_CRASHED, -1, started,
-						   error, &task->retry_at);
+		UnrdfRecordFailure(&job, task->attempt, task->kind == UNRDF_TASK_CRASHED, -1, false,
+						   started, error, &task->retry_at);
 }
 
 static void

@@ -8,6 +8,7 @@
 extern int64 UnrdfRunningJob(void);
 extern bool UnrdfReceiptExists(int64 id);
 extern void UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, int64 pause_ms,
-							   TimestampTz started_at, ErrorData *error, TimestampTz *retry_at);
+							   bool patient, TimestampTz started_at, ErrorData *error,
+							   TimestampTz *retry_at);
 
 #endif /* UNRDF_EXECUTOR_H */

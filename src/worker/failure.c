@@ -4,6 +4,10 @@
  * The attempt's own transaction was rolled back, so this is another one: the attempt's row and, where it was the last, the
  * receipt that says dead. Both commit together, so a job is never dead without its reason. Dying before the commit leaves
  * the job pending with the attempt uncounted, which is the safe side.
+ *
+ * Whoever ends a job says how many of its attempts have failed (ending.c), and so does who counts (queue/depth.c). So an
+ * attempt is not recorded of a job that has ended, or is being ended by a transaction that has not committed: each of the two
+ * writes its row first and then looks for the other's, committed or not, so one of them sees the other.
  */
 #include "postgres.h"
 
@@ -12,17 +16,20 @@
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 #include "base/append.h"
 #include "base/clock.h"
+#include "base/lookup.h"
 #include "base/plan.h"
 #include "ledger/epoch.h"
 #include "ledger/receipt.h"
 #include "ledger/record.h"
 #include "queue/config.h"
+#include "queue/depth.h"
 #include "queue/retry.h"
 #include "worker/executor.h"
 
@@ -105,13 +112,36 @@ write_dead_receipt(UnrdfJob *job, int32 attempt, TimestampTz started_at, Timesta
 }
 
 /*
+ * Raises 23505, as the index of receipts does, where the job has ended; and 55P03 where a transaction ends it that has not
+ * committed, or if `patient` waits for that. The attempt's row is there, so who comes to end it later gives way.
+ */
+static void
+check_not_ended(int64 job, bool patient)
+{
+	bool found;
+	TransactionId writer = UnrdfAnyRow(UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY, job, &found);
+
+	for (; found; writer = UnrdfAnyRow(UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY, job, &found))
+	{
+		if (!TransactionIdIsValid(writer))
+			ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
+							errmsg("job " INT64_FORMAT " has ended", job)));
+		if (!patient)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("job " INT64_FORMAT " is being ended by another transaction", job)));
+		XactLockTableWait(writer, NULL, NULL, XLTW_None);
+	}
+}
+
+/*
  * UnrdfRecordFailure writes a failed attempt in the current transaction. *retry_at becomes the time of the next, after
  * pause_ms, or where that is negative as the handler says; or 0 where the job is dead now: this was its last, or `last` says
- * that there shall be no other.
+ * that there shall be no other. patient: it waits for a transaction that ends the job.
  */
 void
-UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, int64 pause_ms, TimestampTz started_at,
-				   ErrorData *error, TimestampTz *retry_at)
+UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, int64 pause_ms, bool patient,
+				   TimestampTz started_at, ErrorData *error, TimestampTz *retry_at)
 {
 	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
 	int32 most = job->max_attempts;
@@ -127,6 +157,12 @@ UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, int64 pause_ms, Time
 	if (attempt < most && !last)
 		*retry_at = now + 1000 * pause_ms;
 	write_attempt(job->id, attempt, started_at, now, *retry_at, error);
+	check_not_ended(job->id, patient);
 	if (*retry_at == 0)
+	{
 		write_dead_receipt(job, attempt, started_at, now);
+		UnrdfDepthEnded(job->queue, UNRDF_DEAD, attempt > 1);
+	}
+	else if (attempt == 1)
+		UnrdfDepthFailed(job->queue);
 }

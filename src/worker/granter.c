@@ -197,6 +197,7 @@ grant(UnrdfGranter *g, const UnrdfClaim *claim, int32 epoch, int last, int64 now
 	lease->since = UnrdfNow();
 	lease->dboid = MyDatabaseId;
 	lease->role = claim->role;
+	lease->queue = UnrdfEntryQueue(entry);
 	lease->handler = entry->handler;
 	lease->attempt = entry->attempt;
 	lease->pid = claim->pid;

@@ -28,6 +28,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/shmem.h"
+#include "queue/depth.h"
 #include "worker/slot.h"
 #include "worker/worker.h"
 
@@ -224,6 +225,7 @@ creates_extension(Node *stmt)
 static void
 installed(uint64 arg)
 {
+	UnrdfDepthForget();
 	pg_atomic_fetch_add_u32(&UnrdfShmem->installs, 1);
 	UnrdfSetLatch(&UnrdfShmem->launcher);
 }

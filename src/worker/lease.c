@@ -152,6 +152,15 @@ UnrdfLeaseStateOf(const UnrdfLease *lease)
 	return state_in(read_word(lease));
 }
 
+/* UnrdfLeaseIsHeld tells whether somebody has the job in hand. */
+bool
+UnrdfLeaseIsHeld(const UnrdfLease *lease)
+{
+	UnrdfLeaseState state = UnrdfLeaseStateOf(lease);
+
+	return state == UNRDF_LEASE_HELD || state == UNRDF_LEASE_BUSY;
+}
+
 /* UnrdfLeaseDeadline returns its deadline in ticks; UNRDF_NO_DEADLINE where it has none. */
 int64
 UnrdfLeaseDeadline(const UnrdfLease *lease)

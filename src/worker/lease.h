@@ -40,6 +40,7 @@ typedef struct UnrdfLease
 	TimestampTz due;
 	Oid dboid;
 	Oid role; /* that claimed it */
+	int32 queue;
 	int32 handler;
 	int32 attempt;
 	int32 pid;  /* whose end ends it; 0: nobody's */
@@ -54,6 +55,7 @@ extern UnrdfLease *UnrdfLeases;
 
 extern void UnrdfLeaseInit(void);
 extern UnrdfLeaseState UnrdfLeaseStateOf(const UnrdfLease *lease);
+extern bool UnrdfLeaseIsHeld(const UnrdfLease *lease);
 extern int64 UnrdfLeaseDeadline(const UnrdfLease *lease);
 extern int UnrdfLeaseReserve(void);
 extern void UnrdfLeaseHold(int index, int32 epoch, int64 deadline);

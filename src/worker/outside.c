@@ -29,6 +29,7 @@
 #include "ledger/receipt.h"
 #include "ledger/record.h"
 #include "queue/config.h"
+#include "queue/depth.h"
 #include "worker/ending.h"
 #include "worker/executor.h"
 #include "worker/held.h"
@@ -186,6 +187,7 @@ write_receipt(UnrdfReceiptWriter *writer, const Ending *item)
 	UnrdfEnding ending = {UNRDF_OK, NULL, item->result, item->lease->since};
 
 	UnrdfEndingWrite(writer, &item->job, item->lease->attempt, &ending);
+	UnrdfDepthEnded(item->job.queue, UNRDF_OK, item->lease->attempt > 1);
 }
 
 static void
@@ -196,8 +198,8 @@ write_failure(const Ending *item, TimestampTz *retry_at)
 	error.sqlerrcode = item->failure->sqlstate;
 	error.message = unconstify(char *, item->failure->message);
 	UnrdfRecordFailure(unconstify(UnrdfJob *, &item->job), item->lease->attempt,
-					   item->failure->last, item->failure->pause_ms, item->lease->since, &error,
-					   retry_at);
+					   item->failure->last, item->failure->pause_ms, true, item->lease->since,
+					   &error, retry_at);
 }
 
 /* Writes what became of jobs, in a savepoint. */

@@ -8,6 +8,8 @@
 
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
 
 #include "base/clock.h"
 #include "base/guc.h"
@@ -57,6 +59,26 @@ UnrdfPoolCount(UnrdfPool *pool)
 	}
 }
 
+/* UnrdfPoolWaiting counts executors that have been at a job for so long and wait for something, a lock or a disk, right now. */
+int
+UnrdfPoolWaiting(UnrdfPool *pool, int64 micros)
+{
+	TimestampTz now = UnrdfNow();
+	int n = 0;
+
+	for (int i = 0; i < pool->n; i++)
+	{
+		UnrdfSlot *slot = &UnrdfSlots[pool->slots[i]];
+		PGPROC *proc;
+
+		if (UnrdfSlotGet(slot) != UNRDF_SLOT_ASSIGNED || now - slot->since < micros)
+			continue;
+		proc = BackendPidGetProc(slot->pid);
+		n += proc && proc->wait_event_info != 0;
+	}
+	return n;
+}
+
 static void
 warn(UnrdfPool *pool, const char *detail, const char *hint)
 {
@@ -97,13 +119,36 @@ UnrdfPoolGrow(UnrdfPool *pool, int by)
 	}
 }
 
-/* UnrdfPoolShrink asks an idle executor above the minimum to end when it was idle long enough. */
+/* Asks executors above the maximum, which was lowered, to end with what they do. They get nothing more. */
+static void
+end_excess(UnrdfPool *pool)
+{
+	int excess = pool->n - Max(unrdf_max_executors, unrdf_min_executors);
+
+	if (excess <= 0)
+		return;
+	for (int i = 0; i < pool->n; i++)
+		excess -= pg_atomic_read_u32(&UnrdfSlots[pool->slots[i]].stop) != 0;
+	for (int i = 0; i < pool->n; i++)
+	{
+		UnrdfSlot *slot = &UnrdfSlots[pool->slots[i]];
+
+		if (pg_atomic_read_u32(&slot->stop) == 0 && excess-- > 0)
+			pg_atomic_write_u32(&slot->stop, 1);
+		/* again and again: it may have had something to do when it was told */
+		if (pg_atomic_read_u32(&slot->stop))
+			UnrdfSetLatch(&slot->latch);
+	}
+}
+
+/* UnrdfPoolShrink asks executors to end: those above the maximum, and above the minimum those that were idle long enough. */
 void
 UnrdfPoolShrink(UnrdfPool *pool)
 {
 	TimestampTz now = UnrdfNow();
 	int surplus = pool->n - unrdf_min_executors;
 
+	end_excess(pool);
 	for (int i = 0; i < pool->n && surplus > 0; i++)
 	{
 		UnrdfSlot *slot = &UnrdfSlots[pool->slots[i]];

@@ -22,6 +22,7 @@ typedef struct UnrdfPool
 
 extern void UnrdfPoolInit(UnrdfPool *pool);
 extern void UnrdfPoolCount(UnrdfPool *pool);
+extern int UnrdfPoolWaiting(UnrdfPool *pool, int64 micros);
 extern void UnrdfPoolGrow(UnrdfPool *pool, int by);
 extern void UnrdfPoolShrink(UnrdfPool *pool);
 extern void UnrdfPoolRelease(UnrdfPool *pool, UnrdfSlot *slot);

@@ -46,6 +46,7 @@
 #include "base/xact.h"
 #include "ledger/epoch.h"
 #include "ledger/record.h"
+#include "queue/depth.h"
 #include "queue/workflow.h"
 #include "worker/ending.h"
 #include "worker/release.h"
@@ -456,7 +457,10 @@ act(Releaser *r, UnrdfJobWriter *writer, TupleTableSlot *waiting, TupleTableSlot
 	ExecStoreHeapTuple(ExecCopySlotHeapTuple(waiting), copy, false);
 	UnrdfWaitingRead(copy, &row);
 	if (decision->verdict == UNRDF_RUNS)
+	{
 		UnrdfJobRelease(writer, &row.job);
+		UnrdfDepthReleased(row.job.queue);
+	}
 	else
 		end_waiting(r, &row.job, decision);
 }

@@ -25,6 +25,7 @@
 #include "base/plan.h"
 #include "base/shmem.h"
 #include "queue/config.h"
+#include "queue/depth.h"
 #include "worker/restore.h"
 
 static UnrdfPlan read_state = {
@@ -81,6 +82,7 @@ UnrdfRestoreBegins(void)
 	SPI_connect();
 	UnrdfExecute(&begin_restore, NULL, NULL, false);
 	SPI_finish();
+	UnrdfDepthForgetAtCommit();
 	UnrdfConfigChanged();
 }
 
@@ -93,5 +95,6 @@ UnrdfFinishRestore(void)
 	UnrdfExecute(&end_restore, NULL, NULL, false);
 	UnrdfExecute(&note_restore, NULL, NULL, false);
 	SPI_finish();
+	UnrdfDepthForgetAtCommit();
 	UnrdfConfigChanged();
 }

@@ -33,6 +33,8 @@ init_slots(void *block)
 		pg_atomic_init_u32(&slots[i].alone, 0);
 		pg_atomic_init_u64(&slots[i].job, 0);
 		pg_atomic_init_u32(&slots[i].handler, 0);
+		pg_atomic_init_u32(&slots[i].queue, 0);
+		pg_atomic_init_u32(&slots[i].attempt, 0);
 		pg_atomic_init_u64(&slots[i].jobs, 0);
 		pg_atomic_init_u64(&slots[i].transactions, 0);
 	}

@@ -66,8 +66,10 @@ typedef struct UnrdfSlot
 	pg_atomic_uint32 alone;   /* the task is a suspect's trial */
 	pg_atomic_uint64 job;     /* being run now; 0: none */
 	pg_atomic_uint32 handler; /* of that job */
-	TimestampTz since;        /* of the state, or of the running job */
-	pg_atomic_uint64 jobs;    /* finished, since the executor started */
+	pg_atomic_uint32 queue;   /* likewise */
+	pg_atomic_uint32 attempt;
+	TimestampTz since;     /* of the state, or of the running job */
+	pg_atomic_uint64 jobs; /* finished, since the executor started */
 	pg_atomic_uint64 transactions;
 	int32
 		ntasks; /* the rest: written before ASSIGNED by the dispatcher, before DONE by the executor */

@@ -184,10 +184,9 @@ put_leases(ReturnSetInfo *rsinfo)
 	for (int i = UnrdfLeaseNext(0); i >= 0; i = UnrdfLeaseNext(i + 1))
 	{
 		const UnrdfLease *lease = &UnrdfLeases[i];
-		UnrdfLeaseState state = UnrdfLeaseStateOf(lease);
 		const UnrdfHandler *h = NULL;
 
-		if (state != UNRDF_LEASE_HELD && state != UNRDF_LEASE_BUSY)
+		if (!UnrdfLeaseIsHeld(lease))
 			continue;
 		begin_row(&row, lease->pid, "outside", lease->dboid, "running", lease->since);
 		row.isnull[W_PID] = lease->pid == 0;

@@ -26,6 +26,7 @@
 #include "base/shmem.h"
 #include "ledger/epoch.h"
 #include "ledger/record.h"
+#include "queue/closing.h"
 #include "queue/config.h"
 #include "queue/workflow.h"
 #include "worker/ending.h"
@@ -230,6 +231,13 @@ args_of_compensation(int64 step)
 	return args;
 }
 
+/* Where a step is compensated: its queue may have been dropped since. */
+static int32
+queue_of_compensation(int32 queue)
+{
+	return UnrdfQueueHold(queue) ? queue : UNRDF_DEFAULT_QUEUE;
+}
+
 /* Enqueues the compensations of what has succeeded, each waiting for the one before. */
 static void
 enqueue_compensations(int64 workflow)
@@ -251,7 +259,7 @@ enqueue_compensations(int64 workflow)
 		if (!UnrdfWaitingFetch(steps[i].id, &step))
 			elog(ERROR, "step " INT64_FORMAT " vanished", steps[i].id);
 		c.job.enqueued_at = UnrdfNow();
-		c.job.queue = step.job.queue;
+		c.job.queue = queue_of_compensation(step.job.queue);
 		c.job.priority = step.job.priority;
 		c.job.handler = step.compensate;
 		c.job.owner = step.job.owner;
@@ -301,7 +309,7 @@ UnrdfCancelWorkflow(int64 id, bool compensate)
 
 	UnrdfRequirePreload();
 	PreventCommandIfReadOnly("unrdf.cancel_workflow()");
-	UnrdfWorkflowFetchOwn(id, &workflow);
+	UnrdfWorkflowFetchOwn(id, true, &workflow);
 	/* as before the receipts' own locks: who waits for the epoch holds nothing */
 	(void) UnrdfCurrentEpoch();
 	UnrdfLock(UNRDF_LOCK_RELEASE, UnrdfReleaseBucket(0, id));

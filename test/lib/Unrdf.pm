@@ -78,15 +78,18 @@ sub register_effect
 sub reading_calls
 {
 	return (
+		any_job => 'unrdf.any_job()',
 		canonical_json => q(unrdf.canonical_json('{"b": 1.0, "a": []}')),
 		canonical_receipt => 'unrdf.canonical_receipt(:ended)',
 		checkpoint => 'unrdf.checkpoint()',
 		cluster_keys => '(SELECT count(*) FROM unrdf.cluster_keys())',
 		consistency_proof => 'unrdf.consistency_proof(1, 1)',
 		export_receipt => 'unrdf.export_receipt(:ended)',
+		find_jobs => q(unrdf.find_jobs('{succeeded}', 'default', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 10)),
 		holds_lease => 'unrdf.holds_lease(:ended)',
 		inclusion_proof => 'unrdf.inclusion_proof(:ended)',
 		item_proof => 'unrdf.item_proof((SELECT max(receipt) FROM unrdf.batch), 1)',
+		key_file => '(SELECT k.inside IS NOT NULL FROM unrdf.key_file() AS k)',
 		leaf_hash => q(unrdf.leaf_hash('\x00')),
 		leaf_index => 'unrdf.leaf_index(:ended)',
 		log_size => 'unrdf.log_size()',
@@ -94,6 +97,8 @@ sub reading_calls
 		merkle_root => q(unrdf.merkle_root(ARRAY['a', 'b']::bytea[])),
 		needs_results => '(SELECT count(*) FROM unrdf.needs_results(:ended))',
 		node_hash => q(unrdf.node_hash(unrdf.leaf_hash('a'), unrdf.leaf_hash('b'))),
+		queue_depth => q(unrdf.queue_depth('default')),
+		queue_numbers => '(SELECT sum(n.open) FROM unrdf.queue_numbers() AS n)',
 		receipt => 'unrdf.receipt(:ended)',
 		schedule_due_times => q((SELECT array_agg(d) FROM unrdf.schedule_due_times('@daily', 'UTC', 3, '2026-01-01') AS d)),
 		schedule_next => q(unrdf.schedule_next('@daily', 'UTC', '2026-01-01')),
@@ -108,6 +113,7 @@ sub reading_calls
 		verify_item => q(unrdf.verify_item((SELECT max(receipt) FROM unrdf.batch), 1, '2')),
 		verify_row => q(unrdf.verify_row('audited', '7')),
 		verify_table => q((SELECT count(*) FROM unrdf.verify_table('audited'))),
+		why => 'unrdf.why(:ended)',
 		workflow_dot => q(coalesce(unrdf.workflow_dot(:ended), 'none')),
 		witness_request => 'unrdf.witness_request()',
 		verify_progress => '(SELECT count(*) FROM unrdf.verify_progress())');

@@ -50,7 +50,7 @@ WHERE c.relnamespace = 'unrdf'::regnamespace AND c.relkind IN ('r', 'v', 'S')
 		ELSE has_table_privilege('public', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') END;
 SELECT has_schema_privilege('public', 'unrdf', 'USAGE') AS usage, has_schema_privilege('public', 'unrdf', 'CREATE') AS "create";
 
--- What the three kinds of access give
+-- What the kinds of access give is in access.sql
 CREATE ROLE regress_unrdf_producer;
 CREATE ROLE regress_unrdf_operator;
 CREATE ROLE regress_unrdf_auditor;
@@ -58,18 +58,6 @@ SELECT unrdf.grant_access('regress_unrdf_producer', 'producer');
 SELECT unrdf.grant_access('regress_unrdf_operator', 'operator');
 SELECT unrdf.grant_access('regress_unrdf_auditor', 'auditor');
 SELECT unrdf.grant_access('regress_unrdf_auditor', 'king');
-SELECT p.proname AS function,
-	has_function_privilege('public', p.oid, 'EXECUTE') AS public,
-	has_function_privilege('regress_unrdf_producer', p.oid, 'EXECUTE') AS producer,
-	has_function_privilege('regress_unrdf_operator', p.oid, 'EXECUTE') AS operator,
-	has_function_privilege('regress_unrdf_auditor', p.oid, 'EXECUTE') AS auditor
-FROM pg_proc AS p WHERE p.pronamespace = 'unrdf'::regnamespace ORDER BY 1;
-SELECT c.relname AS relation, r.rolname AS role, string_agg(p.privilege, ' ' ORDER BY p.privilege) AS privileges
-FROM pg_class AS c, pg_roles AS r,
-	unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p (privilege)
-WHERE c.relnamespace = 'unrdf'::regnamespace AND c.relkind IN ('r', 'v')
-	AND r.rolname LIKE 'regress\_unrdf\_%' AND has_table_privilege(r.oid, c.oid, p.privilege)
-GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- Nobody else gets in, and grant_access itself is not to be had
 SET ROLE regress_unrdf_producer;

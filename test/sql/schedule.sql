@@ -167,6 +167,7 @@ RESET ROLE;
 SELECT owner FROM unrdf.jobs WHERE id = :job;
 SELECT owner FROM unrdf.schedules WHERE name = 'd good';
 -- who may not enqueue any more has schedules that fail
+SELECT unrdf.wait(:job);
 REVOKE EXECUTE ON FUNCTION unrdf.enqueue FROM regress_sched_owner;
 SELECT (sched.raised('SELECT unrdf.run_schedule_now(''d good'')')).*;
 
@@ -187,6 +188,20 @@ CALL unrdf.run_schedules(false);
 ROLLBACK;
 CALL unrdf.run_schedules(NULL);
 SELECT count(*) AS left_by_that FROM unrdf.schedule WHERE name = 'x';
+
+-- A queue that is drained takes no job: the run has failed, and the schedule goes on
+SELECT unrdf.create_queue('sched_drained');
+SELECT unrdf.schedule('drained', '100 days', 'sched_note', catch_up => 'once', queue => 'sched_drained') > now() AS later;
+CALL unrdf.drain_queue('sched_drained');
+CALL sched.since('drained', '150 days');
+CALL unrdf.run_schedules(wait => false);
+CALL unrdf.run_schedules(wait => false);
+SELECT r.action, r.sqlstate, r.message, s.next_at > now() AS goes_on FROM unrdf.schedules AS s JOIN unrdf.schedule_runs AS r ON r.schedule = s.name WHERE s.name = 'drained';
+SELECT (sched.raised('SELECT unrdf.run_schedule_now(''drained'')')).*;
+CALL unrdf.drop_queue('sched_drained');
+SELECT unrdf.unschedule('drained');
+CALL unrdf.drop_queue('sched_drained');
+SELECT (sched.raised('SELECT unrdf.schedule(''drained'', ''@daily'', ''sched_note'', queue => ''sched_drained'')')).*;
 
 -- A clock: there is none but what this test calls
 SELECT unrdf.clock_runs();

@@ -40,7 +40,7 @@ SELECT args->>'is' AS wanted, state, queue, handler, attempts, max_attempts, las
 	started_at IS NOT NULL AS started, finished_at IS NOT NULL AS finished, due_at > now() AS due_later
 FROM unrdf.jobs WHERE handler = 'vw_act' ORDER BY id;
 SELECT kind, state, job = :running AS job, handler FROM unrdf.stat_workers WHERE datname = current_database() AND handler = 'vw_act';
-SELECT DISTINCT kind FROM unrdf.stat_workers WHERE datname = current_database() OR datname IS NULL ORDER BY 1;
+SELECT DISTINCT kind FROM unrdf.stat_workers WHERE (datname = current_database() OR datname IS NULL) AND kind <> 'releaser' ORDER BY 1;
 -- a revived job says of which it is
 SELECT unrdf.revive(:dead) AS revived \gset
 SELECT retry_of = :dead AS of_it, args FROM unrdf.jobs WHERE id = :revived;

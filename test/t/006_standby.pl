@@ -18,6 +18,9 @@ my %changing = (
 	alter_queue => "unrdf.alter_queue('default', '{}')",
 	audit_table => "unrdf.audit_table('audited')",
 	cancel => 'unrdf.cancel(:pending)',
+	cancel_each => 'unrdf.cancel_each(ARRAY[:pending])',
+	cancel_jobs => "unrdf.cancel_jobs(queue => 'held')",
+	close_queue => "unrdf.close_queue('held', true)",
 	start_workflow => q(unrdf.start_workflow('new', '{"steps": {"a": {"handler": "effect"}}}')),
 	fan_out => q(unrdf.fan_out('{}', 'effect', ARRAY['{}']::jsonb[])),
 	enqueue_after => q(unrdf.enqueue_after('{}', 'effect')),
@@ -27,9 +30,12 @@ my %changing = (
 	complete => 'unrdf.complete(1)',
 	create_queue => "unrdf.create_queue('new')",
 	draw_origin => 'unrdf.draw_origin()',
+	empty_queue => "unrdf.empty_queue('held', 0, 1)",
 	enqueue => "unrdf.enqueue('effect')",
 	enqueue_many => "unrdf.enqueue_many('effect', ARRAY['{}']::jsonb[])",
 	erase => "unrdf.erase(:ended, 'for fun')",
+	erase_each => "unrdf.erase_each(ARRAY[:ended], 'for fun')",
+	erase_jobs => "unrdf.erase_jobs('for fun', handler => 'effect')",
 	fail => "unrdf.fail(1, 'for fun')",
 	finish_restore => 'unrdf.finish_restore()',
 	grant_queue => "unrdf.grant_queue('default', 'app')",
@@ -45,9 +51,12 @@ my %changing = (
 	register_handler => "unrdf.register_handler('new', 'effect(bigint, jsonb)')",
 	register_outside_handler => "unrdf.register_outside_handler('new')",
 	release => "unrdf.release('{1}')",
+	remove_queue => "unrdf.remove_queue('held')",
 	resume_queue => "unrdf.resume_queue('default')",
 	resume_schedule => "unrdf.resume_schedule('daily')",
+	retry_jobs => "unrdf.retry_jobs(queue => 'held')",
 	revive => 'unrdf.revive(:cancelled)',
+	revive_each => 'unrdf.revive_each(ARRAY[:cancelled])',
 	run_schedule_now => "unrdf.run_schedule_now('daily')",
 	schedule => "unrdf.schedule('daily', '\@daily', 'effect')",
 	start_clock => 'unrdf.start_clock()',
@@ -116,10 +125,11 @@ sub with_ids
 # What a standby answers and refuses
 is($standby->safe_psql('postgres', q(
 		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%' AND prokind <> 'p')),
-	join(' ', sort keys %changing, keys %reading, 'audit_statement', 'clock_advice', 'clock_runs', 'cluster_state', 'export_tiles', 'first_difference', 'save_step', 'step_done', 'workers'), 'these are all functions');
+	join(' ', sort keys %changing, keys %reading, qw(audit_statement clock_advice clock_runs cluster_state doctor export_tiles first_difference queue_is_drained queue_is_shut save_step step_done workers)), 'these are all functions');
 for my $name (sort keys %changing)
 {
-	my $command = { grant_access => 'GRANT', new_origin => 'unrdf.draw_origin()', start_workflow => 'unrdf.create_workflow()' }->{$name} // "unrdf.$name()";
+	my $command = { cancel_jobs => 'unrdf.cancel_each()', empty_queue => 'unrdf.empty_queue()', erase_each => 'unrdf.erase()', erase_jobs => 'unrdf.erase()', grant_access => 'GRANT',
+		new_origin => 'unrdf.draw_origin()', retry_jobs => 'unrdf.revive_each()', start_workflow => 'unrdf.create_workflow()' }->{$name} // "unrdf.$name()";
 
 	sql_fails($standby, 'postgres', with_ids("SELECT $changing{$name};"), '25006', qr/: cannot execute \Q$command\E in a read-only transaction/,
 		"a standby refuses $name");
@@ -132,12 +142,15 @@ for my $name (sort keys %reading)
 	isnt($answer, '', "$name has an answer");
 	is($standby->safe_psql('postgres', $query), $answer, "a standby answers $name");
 }
-for my $view (qw(jobs queues stat_verify))
+for my $view (qw(jobs queues queue_depths stat_verify))
 {
 	my $query = "SELECT v::text FROM unrdf.$view AS v ORDER BY 1";
 
 	is($standby->safe_psql('postgres', $query), $primary->safe_psql('postgres', $query), "a standby answers view $view");
 }
+is($standby->safe_psql('postgres', "SELECT facts->>'reason' FROM unrdf.why($pending)"), 'standby', 'a standby says why nothing runs there');
+is($standby->safe_psql('postgres', q(SELECT string_agg(subject, ', ' ORDER BY subject) FROM unrdf.doctor() WHERE severity = 'error')), 'durability, key file',
+	'a doctor finds that it has no key, and that tests run without fsync');
 sql_fails($standby, 'postgres', "SELECT unrdf.wait($pending);", '25006', qr/cannot execute unrdf\.wait\(\) during recovery/,
 	'a standby refuses to wait for what has not ended');
 is($standby->safe_psql('postgres', "SELECT verdict FROM unrdf.verify($pending)"), 'missing', 'there is no receipt of what has not ended');

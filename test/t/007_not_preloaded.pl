@@ -16,6 +16,7 @@ my %needing = (
 	add_witness_key => 'unrdf.add_witness_key()',
 	audit_table => "unrdf.audit_table('audited')",
 	cancel => 'unrdf.cancel(:pending)',
+	cancel_each => 'unrdf.cancel_each(ARRAY[:pending])',
 	step_done => q(unrdf.step_done('new')),
 	save_step => q(unrdf.save_step('new')),
 	start_workflow => q(unrdf.start_workflow('new', '{"steps": {"a": {"handler": "effect"}}}')),
@@ -30,6 +31,7 @@ my %needing = (
 	enqueue => "unrdf.enqueue('effect')",
 	enqueue_many => "unrdf.enqueue_many('effect', ARRAY['{}']::jsonb[])",
 	erase => "unrdf.erase(:ended, 'for fun')",
+	erase_each => "unrdf.erase_each(ARRAY[:ended], 'for fun')",
 	fail => "unrdf.fail(1, 'for fun')",
 	heartbeat => "unrdf.heartbeat('{1}')",
 	integrate => 'unrdf.integrate()',
@@ -39,6 +41,7 @@ my %needing = (
 	record_batch => "unrdf.record_batch('order/18', '{1}')",
 	release => "unrdf.release('{1}')",
 	revive => 'unrdf.revive(:cancelled)',
+	revive_each => 'unrdf.revive_each(ARRAY[:cancelled])',
 	run_schedule_now => "unrdf.run_schedule_now('daily')",
 	snooze => "unrdf.snooze(1, '1 s')",
 	unaudit_table => "unrdf.unaudit_table('audited')",
@@ -46,7 +49,7 @@ my %needing = (
 	witness_check => "unrdf.witness_check('')",
 	witness_cosign => "unrdf.witness_cosign('log', 1)");
 my %working = reading_calls();
-my @configuring = qw(add_cosignatures alter_queue create_queue finish_restore grant_access grant_queue pause_queue pause_schedule register_handler register_outside_handler resume_queue resume_schedule revoke_queue schedule start_clock trust_witness unschedule verify_step watch_log);
+my @configuring = qw(add_cosignatures alter_queue close_queue create_queue finish_restore grant_access grant_queue pause_queue pause_schedule register_handler register_outside_handler remove_queue resume_queue resume_schedule revoke_queue schedule start_clock trust_witness unschedule verify_step watch_log);
 my %ids = (pending => 1, cancelled => 1, ended => 1);
 
 sub with_ids
@@ -94,7 +97,7 @@ $node->safe_psql('postgres', 'CREATE TABLE audited (id int PRIMARY KEY, name tex
 pass('CREATE EXTENSION and register_handler work');
 is($node->safe_psql('postgres', q(
 		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%' AND prokind <> 'p')),
-	join(' ', sort keys %needing, keys %working, @configuring, 'audit_statement', 'clock_advice', 'clock_runs', 'export_tiles', 'first_difference', 'workers'), 'these are all functions');
+	join(' ', sort keys %needing, keys %working, @configuring, qw(audit_statement cancel_jobs clock_advice clock_runs doctor empty_queue erase_jobs export_tiles first_difference queue_is_drained queue_is_shut retry_jobs workers)), 'these are all functions');
 assert_refused('new', grep { $_ ne 'integrate' } sort keys %needing);
 is($node->safe_psql('postgres', 'SELECT unrdf.integrate()'), '0', 'there is nothing to integrate');
 is($node->safe_psql('postgres', q(SELECT (SELECT count(*) FROM unrdf.job), (SELECT count(*) FROM unrdf.receipt), (SELECT count(*) FROM unrdf.epoch))),
@@ -123,6 +126,7 @@ is($node->safe_psql('postgres', q(
 		SHOW unrdf.max_args_size)),
 	'2 MB', 'settings are accepted');
 is($node->safe_psql('postgres', "LOAD 'unrdf'; SELECT count(*) FROM unrdf.stat_workers"), '0', 'loaded by a session, there are no workers');
+is($node->safe_psql('postgres', 'SELECT severity, subject FROM unrdf.doctor()'), 'error|preload', 'a doctor says why nothing runs');
 sql_fails($node, 'postgres', "LOAD 'unrdf'; SELECT unrdf.enqueue('effect');", '55000', qr/unrdf is not preloaded/, 'nor can it enqueue');
 
 # With workers, what was configured is there. Receipts, jobs of every kind, some not in the log when the server is killed.
@@ -160,6 +164,8 @@ is($node->safe_psql('postgres', 'SELECT j::text FROM unrdf.jobs AS j ORDER BY id
 is($node->safe_psql('postgres', "SELECT count(*) FROM unrdf.stat_workers"), '0', 'stat_workers is empty');
 is($node->safe_psql('postgres', "SELECT count(*) FROM unrdf.stat_verify"), '0', 'stat_verify is empty');
 assert_refused('used', sort keys %needing);
+is($node->safe_psql('postgres', "SELECT facts->>'reason' FROM unrdf.why($ids{pending})"), 'not_preloaded', 'a job says why it does not run');
+is($node->safe_psql('postgres', q(SELECT pending, succeeded FROM unrdf.queue_depths WHERE queue = 'held')), '1|0', 'numbers are counted');
 sql_fails($node, 'postgres', "INSERT INTO audited VALUES (301);", '55000', qr/unrdf is not preloaded/, 'an audited table cannot be written to');
 is($node->safe_psql('postgres', "SELECT verdict FROM unrdf.verify((SELECT max(id) FROM unrdf.receipt))"), 'pending', 'what was refused has left nothing');
 
