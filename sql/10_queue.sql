@@ -50,9 +50,31 @@ CREATE TABLE unrdf.handler (
 	backoff_ms int NOT NULL CONSTRAINT handler_backoff_check CHECK (backoff_ms >= 0),
 	backoff_cap_ms int NOT NULL CONSTRAINT handler_backoff_cap_check CHECK (backoff_cap_ms >= backoff_ms),
 	own_transaction boolean NOT NULL,
-	changed_at timestamptz NOT NULL DEFAULT now()
+	changed_at timestamptz NOT NULL DEFAULT now(),
+	queue int,
+	priority smallint CONSTRAINT handler_priority_check CHECK (priority BETWEEN 0 AND 9),
+	memory_limit bigint CONSTRAINT handler_memory_limit_check CHECK (memory_limit > 0),
+	max_result_size bigint CONSTRAINT handler_max_result_size_check CHECK (max_result_size >= 0),
+	pinned boolean NOT NULL DEFAULT false,
+	version int NOT NULL DEFAULT 1,
+	kind text NOT NULL DEFAULT 'function' CONSTRAINT handler_kind_check CHECK (kind IN ('function', 'procedure', 'command', 'outside')),
+	args_schema jsonb,
+	encrypt_args regprocedure,
+	CONSTRAINT handler_function_check CHECK ((function IS NULL) = (kind = 'outside'))
 );
-COMMENT ON TABLE unrdf.handler IS 'Registered handlers: a name for an SQL-callable function, with the defaults of its jobs. function is null where workers outside run them.';
+COMMENT ON TABLE unrdf.handler IS 'Registered handlers: a name for a function or procedure, with the defaults and limits of its jobs. function is null where workers outside run them. version counts changes of function, kind, args_schema and encrypt_args.';
+
+CREATE TABLE unrdf.handler_version (
+	handler int NOT NULL,
+	version int NOT NULL,
+	function regprocedure,
+	kind text NOT NULL,
+	args_schema jsonb,
+	encrypt_args regprocedure,
+	superseded_at timestamptz NOT NULL DEFAULT now(),
+	CONSTRAINT handler_version_pkey PRIMARY KEY (handler, version)
+);
+COMMENT ON TABLE unrdf.handler_version IS 'What handlers were in versions before the one they have: jobs that were enqueued for them are decrypted by them and, where the handler says so, run by them.';
 
 CREATE TABLE unrdf.job (
 	id bigint NOT NULL,
@@ -70,9 +92,11 @@ CREATE TABLE unrdf.job (
 	key text,
 	group_key text,
 	tenant text,
-	args jsonb
+	args jsonb,
+	handler_version int,
+	debounced_since timestamptz
 );
-COMMENT ON TABLE unrdf.job IS 'Jobs: immutable requests to run a handler once. xid is the enqueuing transaction, by which the dispatcher follows commits.';
+COMMENT ON TABLE unrdf.job IS 'Jobs: immutable requests to run a handler once. xid is the enqueuing transaction, by which the dispatcher follows commits. handler_version is the handler''s when it was enqueued; null means 1. debounced_since is when the first of the jobs was enqueued that it replaces.';
 COMMENT ON COLUMN unrdf.job.flow IS 'Jobs of one queue and priority that have group and share in common, and so their order, have one number here; null for those that have neither.';
 ALTER TABLE unrdf.job ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 CREATE INDEX job_lane_idx ON unrdf.job (queue, priority, xid, id);
@@ -119,14 +143,16 @@ CREATE TABLE unrdf.attempt (
 	started_at timestamptz NOT NULL,
 	finished_at timestamptz NOT NULL,
 	retry_at timestamptz,
-	sqlstate text NOT NULL,
-	message text NOT NULL,
+	sqlstate text,
+	message text,
 	detail text,
 	hint text,
 	context text,
+	failures int NOT NULL,
+	snoozed boolean NOT NULL,
 	CONSTRAINT attempt_pkey PRIMARY KEY (job, n)
 );
-COMMENT ON TABLE unrdf.attempt IS 'Failed attempts, with what the handler raised. retry_at is null where the job ended with it.';
+COMMENT ON TABLE unrdf.attempt IS 'Attempts that ended without a result: failed, with what the handler raised, or snoozed. retry_at is null where the job ended with it; failures counts the failed ones so far.';
 CREATE INDEX attempt_retry_at_idx ON unrdf.attempt (retry_at, job) WHERE retry_at IS NOT NULL;
 
 CREATE TABLE unrdf.dispatch_floor (

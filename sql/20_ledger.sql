@@ -29,11 +29,13 @@ CREATE TABLE unrdf.receipt (
 	result_hash bytea,
 	previous bytea,
 	payload jsonb,
-	result jsonb
+	result jsonb,
+	delivery smallint CONSTRAINT receipt_delivery_check CHECK (delivery = 1)
 );
 COMMENT ON TABLE unrdf.receipt IS 'Receipts: one immutable row per operation. The canonical JSON bytes are rebuilt from the columns by unrdf.canonical_receipt.';
 COMMENT ON COLUMN unrdf.receipt.kind IS '1 execute, 2 create, 3 update, 4 delete, 5 batch';
 COMMENT ON COLUMN unrdf.receipt.outcome IS '1 ok, 2 dead, 3 cancelled, 4 skipped';
+COMMENT ON COLUMN unrdf.receipt.delivery IS '1 at least once: the job''s effects may have happened more often than there are receipts, or without one; null exactly once';
 COMMENT ON COLUMN unrdf.receipt.payload IS 'Payload of a recorded operation; a job''s arguments are in unrdf.job.';
 ALTER TABLE unrdf.receipt ADD CONSTRAINT receipt_pkey PRIMARY KEY (id);
 CREATE INDEX receipt_xid_idx ON unrdf.receipt (xid, id);

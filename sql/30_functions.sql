@@ -16,17 +16,12 @@ CREATE FUNCTION unrdf.resume_queue(name text) RETURNS void
 	AS 'MODULE_PATHNAME', 'unrdf_resume_queue' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.resume_queue(text) IS 'Hands out jobs of a paused queue again.';
 
-CREATE FUNCTION unrdf.register_handler(name text, function regprocedure, max_attempts int DEFAULT 5, timeout interval DEFAULT '5 minutes',
-	backoff interval DEFAULT '1 second', backoff_cap interval DEFAULT '1 hour', own_transaction boolean DEFAULT false) RETURNS void
-	AS 'MODULE_PATHNAME', 'unrdf_register_handler' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.register_handler(text, regprocedure, int, interval, interval, interval, boolean) IS 'Names a function (jsonb) or (bigint, jsonb) returning void or jsonb as a handler, or changes a handler of one''s own. timeout 0 means none. Attempt n is followed by a pause of backoff × 2^(n-1), at most backoff_cap, ± 25 %. own_transaction keeps its jobs from sharing a transaction with others.';
-
-CREATE FUNCTION unrdf.enqueue(handler text, args jsonb DEFAULT '{}', queue text DEFAULT 'default', priority int DEFAULT 5, run_at timestamptz DEFAULT NULL,
+CREATE FUNCTION unrdf.enqueue(handler text, args jsonb DEFAULT '{}', queue text DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL,
 	key text DEFAULT NULL, key_window interval DEFAULT NULL, max_attempts int DEFAULT NULL, timeout interval DEFAULT NULL, group_key text DEFAULT NULL, tenant text DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'unrdf_enqueue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.enqueue(text, jsonb, text, int, timestamptz, text, interval, int, interval, text, text) IS 'Enqueues one job as the current role and returns its id. It runs after this transaction commits, not before run_at. Priority 0 is the most urgent, 9 the least. With a key, a job of the same queue and key that has not ended, or was enqueued within key_window, is returned instead of a new one. group_key: the group that the queue''s limits and order per group go by; tenant: whose share of the queue it is (unrdf.alter_queue).';
+COMMENT ON FUNCTION unrdf.enqueue(text, jsonb, text, int, timestamptz, text, interval, int, interval, text, text) IS 'Enqueues one job as the current role and returns its id. It runs after this transaction commits, not before run_at. Where queue or priority is null it is the handler''s, or else queue default and priority 5; 0 is the most urgent, 9 the least. With a key, a job of the same queue and key that has not ended, or was enqueued within key_window, is returned instead of a new one. group_key: the group that the queue''s limits and order per group go by; tenant: whose share of the queue it is (unrdf.alter_queue).';
 
-CREATE FUNCTION unrdf.enqueue_many(handler text, args jsonb[], queue text DEFAULT 'default', priority int DEFAULT 5, run_at timestamptz DEFAULT NULL,
+CREATE FUNCTION unrdf.enqueue_many(handler text, args jsonb[], queue text DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL,
 	keys text[] DEFAULT NULL, key_window interval DEFAULT NULL, max_attempts int DEFAULT NULL, timeout interval DEFAULT NULL, group_key text DEFAULT NULL, tenant text DEFAULT NULL) RETURNS SETOF bigint
 	AS 'MODULE_PATHNAME', 'unrdf_enqueue_many' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION unrdf.enqueue_many(text, jsonb[], text, int, timestamptz, text[], interval, int, interval, text, text) IS 'Enqueues one job for each element of args, as enqueue does, and returns their ids in the same order.';

@@ -31,13 +31,13 @@ CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 			WHEN r.outcome OPERATOR(pg_catalog.=) 4 THEN 'skipped'
 			WHEN j.waits THEN 'waiting'
 			WHEN w.job IS NOT NULL THEN 'running'
-			WHEN a.retry_at IS NOT NULL THEN 'retrying'
-			WHEN j.run_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'scheduled'
+			WHEN a.failures OPERATOR(pg_catalog.>) 0 THEN 'retrying'
+			WHEN coalesce(a.retry_at, j.run_at) OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'scheduled'
 			ELSE 'pending' END AS state,
 		coalesce(r.attempt, a.n, 0) AS attempts,
 		coalesce(j.max_attempts, h.max_attempts) AS max_attempts,
-		a.sqlstate AS last_sqlstate,
-		coalesce(CASE WHEN pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') THEN a.message END, CASE WHEN r.outcome OPERATOR(pg_catalog.<>) 1 THEN r.result OPERATOR(pg_catalog.->>) 'reason' END) AS last_error,
+		f.sqlstate AS last_sqlstate,
+		coalesce(CASE WHEN pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') THEN f.message END, CASE WHEN r.outcome OPERATOR(pg_catalog.<>) 1 THEN r.result OPERATOR(pg_catalog.->>) 'reason' END) AS last_error,
 		j.enqueued_at, coalesce(a.retry_at, j.run_at, j.enqueued_at) AS due_at,
 		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 3 OR r.attempt OPERATOR(pg_catalog.=) 0 THEN NULL ELSE coalesce(r.started_at, w.since) END AS started_at, r.finished_at, j.retry_of
 	FROM (SELECT x.id, x.queue, x.priority, x.handler, x.owner, x.args, x.key, x.run_at, x.max_attempts, x.enqueued_at, x.retry_of, false AS waits FROM unrdf.job AS x
@@ -46,8 +46,10 @@ CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 		LEFT JOIN unrdf.queue AS q ON q.id OPERATOR(pg_catalog.=) j.queue
 		LEFT JOIN unrdf.handler AS h ON h.id OPERATOR(pg_catalog.=) j.handler
 		LEFT JOIN unrdf.receipt AS r ON r.id OPERATOR(pg_catalog.=) j.id
-		LEFT JOIN LATERAL (SELECT t.n, t.retry_at, t.sqlstate, t.message FROM unrdf.attempt AS t
+		LEFT JOIN LATERAL (SELECT t.n, t.retry_at, t.failures FROM unrdf.attempt AS t
 			WHERE t.job OPERATOR(pg_catalog.=) j.id ORDER BY t.n DESC LIMIT 1) AS a ON true
+		LEFT JOIN LATERAL (SELECT t.sqlstate, t.message FROM unrdf.attempt AS t
+			WHERE t.job OPERATOR(pg_catalog.=) j.id AND NOT t.snoozed ORDER BY t.n DESC LIMIT 1) AS f ON true
 		LEFT JOIN (SELECT s.job, s.since FROM unrdf.workers() AS s
 			WHERE s.job IS NOT NULL AND s.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS w ON w.job OPERATOR(pg_catalog.=) j.id
 	WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')

@@ -13,9 +13,10 @@ CREATE TABLE unrdf.schedule (
 	overlap text NOT NULL,
 	handler text NOT NULL,
 	queue text,
-	args jsonb NOT NULL
+	args jsonb NOT NULL,
+	args_version int
 );
-COMMENT ON TABLE unrdf.schedule IS 'Schedules, as unrdf.schedule() made them. What was due up to since is none of their ticks.';
+COMMENT ON TABLE unrdf.schedule IS 'Schedules, as unrdf.schedule() made them. What was due up to since is none of their ticks. args_version is the version of the handler that has encrypted args; null: they are as they were given.';
 
 CREATE TABLE unrdf.schedule_run (
 	schedule int NOT NULL,

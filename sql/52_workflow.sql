@@ -33,13 +33,13 @@ CREATE FUNCTION unrdf.create_workflow(name text, args jsonb DEFAULT '{}', saga b
 	AS 'MODULE_PATHNAME', 'unrdf_create_workflow' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.create_workflow(text, jsonb, boolean) IS 'Creates a workflow of the current role and returns its id. Jobs are added with enqueue_after and fan_out, at any time, also by its own jobs. A saga fails when a job ends without success that nobody needs, or that a job which waits for all needs to succeed: what has not ended is cancelled then, and what has succeeded is compensated.';
 
-CREATE FUNCTION unrdf.enqueue_after(needs bigint[], handler text, args jsonb DEFAULT '{}', queue text DEFAULT 'default', priority int DEFAULT 5, run_at timestamptz DEFAULT NULL,
+CREATE FUNCTION unrdf.enqueue_after(needs bigint[], handler text, args jsonb DEFAULT '{}', queue text DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL,
 	max_attempts int DEFAULT NULL, timeout interval DEFAULT NULL, wait_for text DEFAULT 'all', on_failure text[] DEFAULT '{fail}',
 	workflow bigint DEFAULT NULL, name text DEFAULT NULL, compensate text DEFAULT NULL, group_key text DEFAULT NULL, tenant text DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'unrdf_enqueue_after' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.enqueue_after(bigint[], text, jsonb, text, int, timestamptz, int, interval, text, text[], bigint, text, text, text, text) IS 'Enqueues a job that waits for others, as enqueue does. wait_for: all of its needs; any, the first that succeeds; settled, until all have ended, however. on_failure, one for all needs or one for each, is what becomes of the job where the need does not succeed: fail (it is dead), skip, continue, or hold (it waits until the need is revived and succeeds). compensate names the handler that undoes this step of a saga: it gets the step''s job, name, args and result.';
 
-CREATE FUNCTION unrdf.fan_out(needs bigint[], handler text, args jsonb[], queue text DEFAULT 'default', priority int DEFAULT 5, run_at timestamptz DEFAULT NULL,
+CREATE FUNCTION unrdf.fan_out(needs bigint[], handler text, args jsonb[], queue text DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL,
 	max_attempts int DEFAULT NULL, timeout interval DEFAULT NULL, wait_for text DEFAULT 'all', on_failure text[] DEFAULT '{fail}',
 	workflow bigint DEFAULT NULL, name text DEFAULT NULL, compensate text DEFAULT NULL, group_key text DEFAULT NULL, tenant text DEFAULT NULL) RETURNS SETOF bigint
 	AS 'MODULE_PATHNAME', 'unrdf_fan_out' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
@@ -240,11 +240,11 @@ BEGIN
 		IF steps[i] ? 'for_each' THEN
 			jobs[i] := (SELECT coalesce(array_agg(f.id), '{}') FROM unrdf.fan_out(needs, steps[i] ->> 'handler',
 				ARRAY(SELECT x.value FROM jsonb_array_elements(steps[i] -> 'for_each') WITH ORDINALITY AS x (value, place) ORDER BY x.place),
-				coalesce(steps[i] ->> 'queue', 'default'), coalesce((steps[i] ->> 'priority')::int, 5), (steps[i] ->> 'run_at')::timestamptz, (steps[i] ->> 'max_attempts')::int,
+				steps[i] ->> 'queue', (steps[i] ->> 'priority')::int, (steps[i] ->> 'run_at')::timestamptz, (steps[i] ->> 'max_attempts')::int,
 				(steps[i] ->> 'timeout')::interval, coalesce(steps[i] ->> 'wait_for', 'all'), policies, workflow, names[i], steps[i] ->> 'compensate') AS f (id));
 		ELSE
 			jobs[i] := ARRAY[unrdf.enqueue_after(needs, steps[i] ->> 'handler', coalesce(steps[i] -> 'args', '{}'),
-				coalesce(steps[i] ->> 'queue', 'default'), coalesce((steps[i] ->> 'priority')::int, 5), (steps[i] ->> 'run_at')::timestamptz, (steps[i] ->> 'max_attempts')::int,
+				steps[i] ->> 'queue', (steps[i] ->> 'priority')::int, (steps[i] ->> 'run_at')::timestamptz, (steps[i] ->> 'max_attempts')::int,
 				(steps[i] ->> 'timeout')::interval, coalesce(steps[i] ->> 'wait_for', 'all'), policies, workflow, names[i], steps[i] ->> 'compensate')];
 		END IF;
 	END LOOP;

@@ -94,7 +94,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON PROCEDURE unrdf.drop_queue(text, text, text, interval) IS 'Drops a queue. Where it has jobs that have not ended: refuse raises 55006; cancel cancels them; move cancels them and enqueues their work in queue move_to, as jobs of the same owners whose retry_of names them, but for jobs of workflows and those that others need. It raises 55006, too, where a schedule enqueues in the queue. It waits, at most timeout, for transactions that may have enqueued in it. It commits, so it cannot be called in a transaction block.';
+COMMENT ON PROCEDURE unrdf.drop_queue(text, text, text, interval) IS 'Drops a queue. Where it has jobs that have not ended: refuse raises 55006; cancel cancels them; move cancels them and enqueues their work in queue move_to, as jobs of the same owners whose retry_of names them, but for jobs of workflows and those that others need. It raises 55006, too, where a schedule enqueues in the queue, or it is a handler''s. It waits, at most timeout, for transactions that may have enqueued in it. It commits, so it cannot be called in a transaction block.';
 
 -- Many jobs at once
 
@@ -179,11 +179,14 @@ CREATE VIEW unrdf.queue_depths WITH (security_barrier) AS
 		coalesce(n.succeeded, 0) AS succeeded, coalesce(n.dead, 0) AS dead, coalesce(n.cancelled, 0) AS cancelled, coalesce(n.skipped, 0) AS skipped
 	FROM unrdf.queue AS q
 		LEFT JOIN unrdf.queue_numbers() AS n ON n.queue OPERATOR(pg_catalog.=) q.id
-		LEFT JOIN (SELECT j.queue, pg_catalog.count(*) AS n FROM unrdf.job AS j
-			WHERE j.run_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() AND NOT EXISTS (SELECT FROM unrdf.receipt AS r WHERE r.id OPERATOR(pg_catalog.=) j.id)
-			GROUP BY j.queue) AS s ON s.queue OPERATOR(pg_catalog.=) q.id
+		LEFT JOIN (SELECT x.queue, pg_catalog.count(*) AS n
+			FROM (SELECT j.id, j.queue FROM unrdf.job AS j WHERE j.run_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+				UNION SELECT j.id, j.queue FROM unrdf.attempt AS a JOIN unrdf.job AS j ON j.id OPERATOR(pg_catalog.=) a.job
+					WHERE a.retry_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() AND a.failures OPERATOR(pg_catalog.=) 0) AS x
+			WHERE NOT EXISTS (SELECT FROM unrdf.receipt AS r WHERE r.id OPERATOR(pg_catalog.=) x.id)
+			GROUP BY x.queue) AS s ON s.queue OPERATOR(pg_catalog.=) q.id
 	WHERE q.dropped_at IS NULL;
-COMMENT ON VIEW unrdf.queue_depths IS 'How many jobs of each queue are in which state, of all owners. Kept at every commit and not counted, but for those that are scheduled for later.';
+COMMENT ON VIEW unrdf.queue_depths IS 'How many jobs of each queue are in which state, of all owners. Kept at every commit and not counted, but for those that are scheduled for later or snooze.';
 
 CREATE FUNCTION unrdf.why(job bigint, OUT sentence text, OUT facts jsonb) RETURNS record
 	AS 'MODULE_PATHNAME', 'unrdf_why' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -208,7 +211,9 @@ DECLARE
 	-- the launcher, a sentinel, and the server's own for logical replication
 	others int := 1 + clustered::int + (current_setting('max_logical_replication_workers')::int > 0)::int;
 	least_workers int := others + greatest(databases, 1) * (3 + fewest);
-	most_workers int := others + greatest(databases, 1) * (3 + greatest(fewest, most));
+	-- a procedure or command has a process of its own beside its executor
+	sessions int := EXISTS (SELECT FROM unrdf.handler AS h WHERE h.kind IN ('procedure', 'command'))::int;
+	most_workers int := others + greatest(databases, 1) * (3 + greatest(fewest, most) * (1 + sessions));
 	workers int := current_setting('max_worker_processes');
 	safety text := current_setting('synchronous_commit');
 BEGIN
@@ -222,7 +227,7 @@ BEGIN
 			WHERE NOT pg_is_in_recovery() AND NOT EXISTS (SELECT FROM unrdf.workers() AS w WHERE w.kind = 'dispatcher' AND w.datname = current_database())
 		UNION ALL SELECT 'error', 'restore', format('A restore is under way since %s: no job runs.', r.since), 'SELECT unrdf.finish_restore(), once everything is loaded' FROM unrdf.restoring AS r
 		UNION ALL SELECT CASE WHEN workers < least_workers THEN 'error' ELSE 'warning' END, 'max_worker_processes',
-				format('max_worker_processes is %s; %s are needed, and %s with all executors.', workers, least_workers, most_workers), format('max_worker_processes = %s, and restart', most_workers + 8)
+				format('max_worker_processes is %s; %s are needed, and %s with all executors%s.', workers, least_workers, most_workers, CASE WHEN sessions > 0 THEN ' and their procedures' ELSE '' END), format('max_worker_processes = %s, and restart', most_workers + 8)
 			WHERE workers < most_workers
 		UNION ALL SELECT 'warning', 'executors', format('unrdf.min_executors is %s, more than unrdf.max_executors, %s.', fewest, most), format('unrdf.max_executors = %s', fewest) WHERE fewest > most
 		UNION ALL SELECT 'warning', 'executors', format('unrdf.executor_slots is %s; %s databases can have %s executors each.', current_setting('unrdf.executor_slots'), databases, most), format('unrdf.executor_slots = %s, and restart', databases * most)

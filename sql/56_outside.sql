@@ -9,9 +9,10 @@ COMMENT ON TABLE unrdf.queue_worker IS 'Which roles may claim jobs of which queu
 SELECT pg_catalog.pg_extension_config_dump('unrdf.queue_worker', '');
 
 CREATE FUNCTION unrdf.register_outside_handler(name text, max_attempts int DEFAULT 5, timeout interval DEFAULT '5 minutes',
-	backoff interval DEFAULT '1 second', backoff_cap interval DEFAULT '1 hour') RETURNS void
+	backoff interval DEFAULT '1 second', backoff_cap interval DEFAULT '1 hour',
+	queue text DEFAULT NULL, priority int DEFAULT NULL, max_result_size text DEFAULT NULL, args_schema jsonb DEFAULT NULL, encrypt_args regprocedure DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME', 'unrdf_register_outside_handler' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.register_outside_handler(text, int, interval, interval, interval) IS 'Names a handler that workers outside run, or changes one of one''s own. timeout: how long after it was claimed an attempt is lost, whatever heartbeats say; 0 means never. The rest as for register_handler.';
+COMMENT ON FUNCTION unrdf.register_outside_handler(text, int, interval, interval, interval, text, int, text, jsonb, regprocedure) IS 'Names a handler that workers outside run, or changes one of one''s own. timeout: how long after it was claimed an attempt is lost, whatever heartbeats say; 0 means never. The rest as for register_handler.';
 
 CREATE FUNCTION unrdf.grant_queue(queue text, role regrole) RETURNS void
 	AS 'MODULE_PATHNAME', 'unrdf_grant_queue' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -43,11 +44,11 @@ CREATE FUNCTION unrdf.fail(tokens bigint[], messages text[], sqlstate text DEFAU
 COMMENT ON FUNCTION unrdf.fail(bigint[], text[], text, interval, boolean) IS 'Records failed attempts of many claimed jobs, and returns the tokens whose leases have passed on.';
 
 CREATE FUNCTION unrdf.snooze(token bigint, delay interval) RETURNS void
-	AS 'MODULE_PATHNAME', 'unrdf_snooze' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.snooze(bigint, interval) IS 'Gives a claimed job back, to be handed out again after a delay; the attempt does not count. A dispatcher that ends forgets the delay. Raises 55000 where the lease has passed on.';
+	AS 'MODULE_PATHNAME', 'unrdf_snooze_lease' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.snooze(bigint, interval) IS 'Gives a claimed job back, to be handed out again after a delay, in this transaction. Not a failure: max_attempts does not count it, unrdf.attempt has it. Raises 55000 where the lease has passed on.';
 
 CREATE FUNCTION unrdf.snooze(tokens bigint[], delay interval) RETURNS bigint[]
-	AS 'MODULE_PATHNAME', 'unrdf_snooze_many' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+	AS 'MODULE_PATHNAME', 'unrdf_snooze_leases' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.snooze(bigint[], interval) IS 'Gives many claimed jobs back as snooze does, and returns the tokens whose leases have passed on.';
 
 CREATE FUNCTION unrdf.release(tokens bigint[]) RETURNS bigint[]
@@ -58,7 +59,7 @@ CREATE FUNCTION unrdf.heartbeat(tokens bigint[], lease interval DEFAULT '1 minut
 	AS 'MODULE_PATHNAME', 'unrdf_heartbeat' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.heartbeat(bigint[], interval) IS 'Makes leases last for so long from now, at most until their handlers'' timeout, and returns the tokens whose leases have passed on: what they stand for need not be gone on with. At once, and whatever becomes of this transaction.';
 
-REVOKE EXECUTE ON FUNCTION unrdf.register_outside_handler(text, int, interval, interval, interval), unrdf.grant_queue(text, regrole), unrdf.revoke_queue(text, regrole),
+REVOKE EXECUTE ON FUNCTION unrdf.register_outside_handler(text, int, interval, interval, interval, text, int, text, jsonb, regprocedure), unrdf.grant_queue(text, regrole), unrdf.revoke_queue(text, regrole),
 	unrdf.claim(text[], int, interval, interval), unrdf.complete(bigint, jsonb), unrdf.complete(bigint[], jsonb[]),
 	unrdf.fail(bigint, text, text, interval, boolean), unrdf.fail(bigint[], text[], text, interval, boolean),
 	unrdf.snooze(bigint, interval), unrdf.snooze(bigint[], interval), unrdf.release(bigint[]), unrdf.heartbeat(bigint[], interval), unrdf.holds_lease(bigint) FROM PUBLIC;

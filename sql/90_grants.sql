@@ -3,7 +3,6 @@
 REVOKE ALL ON SCHEMA unrdf FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION
 	unrdf.create_queue(text, int), unrdf.alter_queue(text, jsonb), unrdf.pause_queue(text), unrdf.resume_queue(text),
-	unrdf.register_handler(text, regprocedure, int, interval, interval, interval, boolean),
 	unrdf.enqueue(text, jsonb, text, int, timestamptz, text, interval, int, interval, text, text),
 	unrdf.enqueue_many(text, jsonb[], text, int, timestamptz, text[], interval, int, interval, text, text),
 	unrdf.cancel(bigint), unrdf.revive(bigint), unrdf.wait(bigint, interval),
@@ -22,8 +21,8 @@ DECLARE
 	functions text;
 BEGIN
 	functions := CASE access
-		WHEN 'producer' THEN 'enqueue, enqueue_many, cancel, revive, wait, why, find_jobs, cancel_each, revive_each, cancel_jobs, retry_jobs, record, record_batch, item_proof, verify_item, receipt, canonical_receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, export_receipt, verify, schedule, unschedule, pause_schedule, resume_schedule, run_schedule_now, schedule_due_times, schedule_next, enqueue_after, fan_out, create_workflow, start_workflow, cancel_workflow, needs_results, workflow_dot, step_done, save_step, holds_lease'
-		WHEN 'operator' THEN 'any_job, create_queue, alter_queue, pause_queue, resume_queue, drain_queue, drop_queue, close_queue, queue_is_shut, queue_is_drained, empty_queue, remove_queue, cancel, revive, wait, why, find_jobs, cancel_each, revive_each, cancel_jobs, retry_jobs, queue_numbers, queue_depth, doctor, register_handler, audit_table, unaudit_table, workers, cluster_keys, cluster_state, publish_checkpoint, log_state, witness_request, add_cosignatures, run_schedules, schedule_next, clock_runs, clock_advice, start_clock, cancel_workflow, needs_results, workflow_dot, holds_lease, register_outside_handler, grant_queue, revoke_queue'
+		WHEN 'producer' THEN 'enqueue, enqueue_many, enqueue_once, debounce, throttle, cancel, revive, wait, why, find_jobs, cancel_each, revive_each, cancel_jobs, retry_jobs, record, record_batch, item_proof, verify_item, receipt, canonical_receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, export_receipt, verify, schedule, unschedule, pause_schedule, resume_schedule, run_schedule_now, schedule_due_times, schedule_next, enqueue_after, fan_out, create_workflow, start_workflow, cancel_workflow, needs_results, workflow_dot, step_done, save_step, current_job, progress, snooze(interval), job_progress, holds_lease'
+		WHEN 'operator' THEN 'any_job, create_queue, alter_queue, pause_queue, resume_queue, drain_queue, drop_queue, close_queue, queue_is_shut, queue_is_drained, empty_queue, remove_queue, cancel, revive, wait, why, find_jobs, cancel_each, revive_each, cancel_jobs, retry_jobs, queue_numbers, queue_depth, doctor, register_handler, job_progress, audit_table, unaudit_table, workers, cluster_keys, cluster_state, publish_checkpoint, log_state, witness_request, add_cosignatures, run_schedules, schedule_next, clock_runs, clock_advice, start_clock, cancel_workflow, needs_results, workflow_dot, holds_lease, register_outside_handler, grant_queue, revoke_queue'
 		WHEN 'auditor' THEN 'canonical_receipt, receipt, leaf_index, log_size, inclusion_proof, consistency_proof, checkpoint, publish_checkpoint, export_receipt, log_state, item_proof, verify_item, verify_row, verify_table, verify, verify_all, verify_range, verify_step, verify_log, verify_progress'
 		WHEN 'worker' THEN 'claim, complete, fail, snooze, release, heartbeat, needs_results, holds_lease, queue_numbers, queue_depth'
 		WHEN 'witness' THEN 'witness_add_checkpoint, witness_check, witness_cosign'
@@ -33,11 +32,11 @@ BEGIN
 	END IF;
 	EXECUTE format('GRANT USAGE ON SCHEMA unrdf TO %s', grantee::regrole);
 	EXECUTE (SELECT string_agg(format('GRANT EXECUTE ON ROUTINE %s TO %s', p.oid::regprocedure, grantee::regrole), '; ')
-		FROM pg_proc AS p WHERE p.pronamespace = 'unrdf'::regnamespace AND p.proname = ANY (string_to_array(functions, ', ')));
+		FROM pg_proc AS p WHERE p.pronamespace = 'unrdf'::regnamespace AND string_to_array(functions, ', ') && ARRAY[p.proname::text, format('%s(%s)', p.proname, oidvectortypes(p.proargtypes))]);
 	EXECUTE format(CASE access
-		WHEN 'producer' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.schedules, unrdf.schedule_runs, unrdf.job_needs, unrdf.workflows, unrdf.workflow_graph TO %s; GRANT EXECUTE ON FUNCTION unrdf.workers() TO %1$s'
+		WHEN 'producer' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.schedules, unrdf.schedule_runs, unrdf.job_needs, unrdf.workflows, unrdf.workflow_graph, unrdf.stat_progress TO %s; GRANT EXECUTE ON FUNCTION unrdf.workers() TO %1$s'
 		WHEN 'worker' THEN 'GRANT SELECT ON unrdf.queues, unrdf.queue_depths, unrdf.job_needs TO %s'
-		WHEN 'operator' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.queue_depths, unrdf.schedules, unrdf.schedule_runs, unrdf.stat_workers, unrdf.log_status, unrdf.audited_tables, unrdf.cluster, unrdf.failovers, unrdf.job_needs, unrdf.workflows, unrdf.workflow_graph TO %s'
+		WHEN 'operator' THEN 'GRANT SELECT ON unrdf.jobs, unrdf.queues, unrdf.queue_depths, unrdf.schedules, unrdf.schedule_runs, unrdf.stat_workers, unrdf.stat_progress, unrdf.log_status, unrdf.audited_tables, unrdf.cluster, unrdf.failovers, unrdf.job_needs, unrdf.workflows, unrdf.workflow_graph TO %s'
 		WHEN 'witness' THEN 'GRANT SELECT ON unrdf.witnessed TO %s'
 		ELSE 'GRANT SELECT ON unrdf.stat_verify, unrdf.verified, unrdf.finding, unrdf.log_status, unrdf.log_keys, unrdf.audited_tables, unrdf.failovers TO %s' END, grantee::regrole);
 END

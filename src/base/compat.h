@@ -104,4 +104,13 @@
 /* libpq/libpq.h, which declares it, includes headers of libraries that the server was built with */
 extern bool pq_check_connection(void);
 
+/* 18: PortalRun() is not told any more that it is called once */
+#if PG_VERSION_NUM >= 180000
+#define unrdf_portal_run(portal, dest) \
+	((void) PortalRun((portal), FETCH_ALL, true, (dest), (dest), NULL))
+#else
+#define unrdf_portal_run(portal, dest) \
+	((void) PortalRun((portal), FETCH_ALL, true, true, (dest), (dest), NULL))
+#endif
+
 #endif /* UNRDF_COMPAT_H */

@@ -5,7 +5,7 @@
 
 #include "executor/spi.h"
 
-#define UNRDF_PLAN_ARGS 12
+#define UNRDF_PLAN_ARGS 16
 
 /* A saved plan: constant, fully qualified text and argument types, prepared on first use. */
 typedef struct UnrdfPlan

@@ -1,6 +1,6 @@
 /*
  * digest.c
- *	  SHA-256 and random bytes, from OpenSSL.
+ *	  SHA-256, HMAC with it, and random bytes, from OpenSSL.
  *
  * SHA256_Init and its sisters are deprecated since OpenSSL 3.0 (and still in 4.0) in favour of EVP,
  * which frees and allocates its state at every start: in a tree of short messages that costs half as
@@ -11,6 +11,8 @@
 #include "crypto/digest.h"
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <pthread.h>
@@ -44,6 +46,14 @@ unrdf_sha256(const UnrdfBytes *parts, int nparts, uint8_t out[UNRDF_HASH_LEN])
 			return -1;
 	}
 	return SHA256_Final(out, &context) ? 0 : -1;
+}
+
+/* HMAC (RFC 2104) with SHA-256 of one piece.  Returns as unrdf_sha256 does. */
+int
+unrdf_hmac_sha256(UnrdfBytes key, UnrdfBytes message, uint8_t out[UNRDF_HASH_LEN])
+{
+	return HMAC(EVP_sha256(), key.data, (int) key.len, message.data, message.len, out, NULL) ? 0
+																							 : -1;
 }
 
 /* Runs in a new child: it must not hand out what its parent may hand out too. */

@@ -1,6 +1,6 @@
 /*
  * digest.h
- *	  SHA-256 and random bytes, from OpenSSL.
+ *	  SHA-256, HMAC with it, and random bytes, from OpenSSL.
  *
  * Pure code: no PostgreSQL header, no allocation that the caller sees.  Not thread safe: the
  * random buffer belongs to the process.
@@ -21,6 +21,7 @@ typedef struct UnrdfBytes
 } UnrdfBytes;
 
 extern int unrdf_sha256(const UnrdfBytes *parts, int nparts, uint8_t out[UNRDF_HASH_LEN]);
+extern int unrdf_hmac_sha256(UnrdfBytes key, UnrdfBytes message, uint8_t out[UNRDF_HASH_LEN]);
 extern int unrdf_random(void *out, size_t len);
 
 #endif /* UNRDF_DIGEST_H */

@@ -33,6 +33,7 @@
 
 const char *const UnrdfKindNames[] = {NULL, "execute", "create", "update", "delete", "batch"};
 const char *const UnrdfOutcomeNames[] = {NULL, "ok", "dead", "cancelled", "skipped"};
+static const char *const delivery_names[] = {NULL, "at least once"};
 
 struct UnrdfReceiptWriter
 {
@@ -134,6 +135,8 @@ UnrdfReceiptWrite(UnrdfReceiptWriter *w, const UnrdfReceipt *r)
 		UnrdfAppendSet(slot, RECEIPT_PAYLOAD, JsonbPGetDatum(r->payload));
 	if (r->result)
 		UnrdfAppendSet(slot, RECEIPT_RESULT, JsonbPGetDatum(r->result));
+	if (r->delivery != UNRDF_EXACTLY_ONCE)
+		UnrdfAppendSet(slot, RECEIPT_DELIVERY, Int16GetDatum(r->delivery));
 	MemoryContextSwitchTo(old);
 }
 
@@ -186,6 +189,8 @@ UnrdfReceiptRead(TupleTableSlot *slot, UnrdfReceipt *r)
 	r->revision = isnull[RECEIPT_REVISION] ? 0 : DatumGetInt32(v[RECEIPT_REVISION]);
 	r->kind = DatumGetInt16(v[RECEIPT_KIND]);
 	r->outcome = DatumGetInt16(v[RECEIPT_OUTCOME]);
+	r->delivery =
+		isnull[RECEIPT_DELIVERY] ? UNRDF_EXACTLY_ONCE : DatumGetInt16(v[RECEIPT_DELIVERY]);
 	r->operation = read_text(v[RECEIPT_OPERATION], &r->operation_len);
 	r->actor = read_text(v[RECEIPT_ACTOR], &r->actor_len);
 	r->subject = NULL;
@@ -269,7 +274,7 @@ member_time(UnrdfCanon *c, const char *name, TimestampTz t)
 	unrdf_canon_time(c, UnrdfUnixMicros(t));
 }
 
-/* Names an out-of-range kind or outcome of a forged row. */
+/* Names an out-of-range kind, outcome or delivery of a forged row. */
 static const char *
 name_of(const char *const *names, int n, int value)
 {
@@ -282,10 +287,13 @@ canonical(UnrdfCanon *c, const UnrdfReceipt *r, const UnrdfEpoch *epoch)
 {
 	const char *kind = name_of(UnrdfKindNames, lengthof(UnrdfKindNames), r->kind);
 	const char *outcome = name_of(UnrdfOutcomeNames, lengthof(UnrdfOutcomeNames), r->outcome);
+	const char *delivery = name_of(delivery_names, lengthof(delivery_names), r->delivery);
 	char job[32];
 
 	member_string(c, "{\"actor\":", r->actor, r->actor_len);
 	member_int(c, ",\"attempt\":", r->attempt);
+	if (r->delivery != UNRDF_EXACTLY_ONCE)
+		member_string(c, ",\"delivery\":", delivery, strlen(delivery));
 	member_int(c, ",\"epoch\":", r->epoch);
 	member_time(c, ",\"finished\":", r->finished_at);
 	member_int(c, ",\"id\":", r->id);

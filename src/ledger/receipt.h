@@ -31,6 +31,13 @@ typedef enum UnrdfOutcome
 	UNRDF_SKIPPED
 } UnrdfOutcome;
 
+/* How often a job's effects can have come about for its one receipt. */
+typedef enum UnrdfDelivery
+{
+	UNRDF_EXACTLY_ONCE, /* not said */
+	UNRDF_AT_LEAST_ONCE
+} UnrdfDelivery;
+
 extern const char *const UnrdfKindNames[];
 extern const char *const UnrdfOutcomeNames[];
 
@@ -47,6 +54,7 @@ typedef struct UnrdfReceipt
 	int32 revision; /* 0: the subject has no chain */
 	UnrdfKind kind;
 	UnrdfOutcome outcome;
+	UnrdfDelivery delivery;
 	const char *operation; /* not terminated; UTF-8 or server encoding */
 	int operation_len;
 	const char *actor;

@@ -62,7 +62,7 @@ static UnrdfPlan erase_waiting_job = {
 static UnrdfPlan erase_steps = {
 	"UPDATE unrdf.job_step SET result = NULL WHERE job OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
 static UnrdfPlan erase_attempts = {
-	"UPDATE unrdf.attempt SET message = 'erased', detail = NULL, hint = NULL, context = NULL"
+	"UPDATE unrdf.attempt SET message = CASE WHEN message IS NOT NULL THEN 'erased' END, detail = NULL, hint = NULL, context = NULL"
 	" WHERE job OPERATOR(pg_catalog.=) $1",
 	1,
 	{INT8OID}};

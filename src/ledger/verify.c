@@ -72,7 +72,8 @@ read_receipt(TupleTableSlot *slot, UnrdfReceipt *r)
 {
 	static const bool optional[RECEIPT_COLUMNS] = {
 		[RECEIPT_REVISION] = true, [RECEIPT_SUBJECT] = true, [RECEIPT_RESULT_HASH] = true,
-		[RECEIPT_PREVIOUS] = true, [RECEIPT_PAYLOAD] = true, [RECEIPT_RESULT] = true};
+		[RECEIPT_PREVIOUS] = true, [RECEIPT_PAYLOAD] = true, [RECEIPT_RESULT] = true,
+		[RECEIPT_DELIVERY] = true};
 
 	slot_getallattrs(slot);
 	for (int i = 0; i < RECEIPT_COLUMNS; i++)

@@ -57,7 +57,12 @@ static UnrdfPlan hold_queue = {
 	1,
 	{INT4OID}};
 /* what names a queue and will enqueue in it */
-static UnrdfPlan find_users = {
+static UnrdfPlan find_handlers = {
+	"SELECT pg_catalog.count(*), pg_catalog.min(h.name) FROM unrdf.handler AS h JOIN unrdf.queue AS q"
+	" ON q.id OPERATOR(pg_catalog.=) h.queue WHERE q.name OPERATOR(pg_catalog.=) $1",
+	1,
+	{TEXTOID}};
+static UnrdfPlan find_schedules = {
 	"SELECT pg_catalog.count(*), pg_catalog.min(s.name) FROM unrdf.schedule AS s WHERE s.queue OPERATOR(pg_catalog.=) $1",
 	1,
 	{TEXTOID}};
@@ -210,26 +215,48 @@ UnrdfQueueToUse(text *name)
 	return queue;
 }
 
-/* UnrdfQueueCheckUnused raises 55006 for a queue that schedules enqueue in. */
-void
-UnrdfQueueCheckUnused(text *name)
+/* How many rows a plan counts that use a queue; the name of the first is stored. */
+static int64
+users_of(UnrdfPlan *plan, text *queue, char **first)
 {
-	Datum value = PointerGetDatum(name);
+	MemoryContext context = CurrentMemoryContext;
+	Datum value = PointerGetDatum(queue);
 	bool isnull;
 	int64 n;
 
 	SPI_connect();
-	UnrdfExecuteLatest(&find_users, &value, NULL);
+	UnrdfExecuteLatest(plan, &value, NULL);
 	n = DatumGetInt64(UnrdfResult(0, 0, &isnull));
+	if (n > 0)
+		*first = MemoryContextStrdup(context, TextDatumGetCString(UnrdfResult(0, 1, &isnull)));
+	SPI_finish();
+	return n;
+}
+
+/* UnrdfQueueCheckUnused raises 55006 for a queue that schedules enqueue in, or the jobs of handlers come to. */
+void
+UnrdfQueueCheckUnused(text *name)
+{
+	char *first;
+	int64 n = users_of(&find_schedules, name, &first);
+
 	if (n > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg_plural(
 					 "queue \"%s\" cannot be dropped: schedule \"%s\" enqueues in it",
 					 "queue \"%s\" cannot be dropped: schedule \"%s\" and others enqueue in it", n,
-					 text_to_cstring(name), TextDatumGetCString(UnrdfResult(0, 1, &isnull))),
+					 text_to_cstring(name), first),
 				 errhint("Remove them with unrdf.unschedule(), or have them enqueue elsewhere.")));
-	SPI_finish();
+	n = users_of(&find_handlers, name, &first);
+	if (n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg_plural(
+					 "queue \"%s\" cannot be dropped: it is that of handler \"%s\"",
+					 "queue \"%s\" cannot be dropped: it is that of handler \"%s\" and others", n,
+					 text_to_cstring(name), first),
+				 errhint("Register them with another queue, or none.")));
 }
 
 /*

@@ -5,10 +5,10 @@
 
 #include "fmgr.h"
 
+#include "base/arg.h"
 #include "queue/closing.h"
 #include "queue/config.h"
 #include "queue/depth.h"
-#include "queue/request.h"
 
 PG_FUNCTION_INFO_V1(unrdf_close_queue);
 PG_FUNCTION_INFO_V1(unrdf_queue_is_shut);
@@ -20,7 +20,7 @@ PG_FUNCTION_INFO_V1(unrdf_queue_depth);
 static int64
 timeout_arg(FunctionCallInfo fcinfo, int arg)
 {
-	return PG_ARGISNULL(arg) ? -1 : UnrdfIntervalArg(PG_GETARG_INTERVAL_P(arg), "timeout");
+	return PG_ARGISNULL(arg) ? -1 : UnrdfArgMillis(fcinfo, arg, "timeout");
 }
 
 Datum
@@ -32,14 +32,14 @@ unrdf_close_queue(PG_FUNCTION_ARGS)
 Datum
 unrdf_queue_is_shut(PG_FUNCTION_ARGS)
 {
-	UnrdfRequireNotNull(fcinfo, 0, "name");
+	UnrdfArgNotNull(fcinfo, 0, "name");
 	PG_RETURN_BOOL(UnrdfQueueIsShut(PG_GETARG_TEXT_PP(0), timeout_arg(fcinfo, 1)));
 }
 
 Datum
 unrdf_queue_is_drained(PG_FUNCTION_ARGS)
 {
-	UnrdfRequireNotNull(fcinfo, 0, "name");
+	UnrdfArgNotNull(fcinfo, 0, "name");
 	PG_RETURN_BOOL(UnrdfQueueIsDrained(PG_GETARG_TEXT_PP(0), timeout_arg(fcinfo, 1)));
 }
 

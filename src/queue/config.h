@@ -8,18 +8,13 @@
 
 #define UNRDF_DEFAULT_QUEUE 0
 
-typedef struct UnrdfHandler
+/* Which state of the configuration a cache was filled in. */
+typedef struct UnrdfConfigSeen
 {
-	int32 id;
-	Oid function; /* InvalidOid: workers outside run it */
-	Oid owner;
-	int32 max_attempts;
-	int32 timeout_ms;
-	int32 backoff_ms;
-	int32 backoff_cap_ms;
-	bool own_transaction;
-	char name[NAMEDATALEN];
-} UnrdfHandler;
+	bool filled;
+	uint32 config;
+	uint32 forgets;
+} UnrdfConfigSeen;
 
 /* Strict order within a group: whether what follows a job that failed waits until that has ended. */
 typedef enum UnrdfFifo
@@ -57,22 +52,14 @@ typedef struct UnrdfQueueRow UnrdfQueueRow;
 extern void UnrdfCreateQueue(text *name, int32 max_running);
 extern void UnrdfPauseQueue(text *name, bool paused);
 extern void UnrdfQueueTakesJobs(int32 id);
-extern void UnrdfRegisterHandler(text *name, Oid function, int32 max_attempts, int32 timeout_ms,
-								 int32 backoff_ms, int32 backoff_cap_ms, bool own_transaction);
 extern int32 UnrdfQueueId(text *name);
-extern const UnrdfHandler *UnrdfHandlerByName(text *name);
-extern int32 UnrdfHandlerToEnqueue(text *name);
-extern const UnrdfHandler *UnrdfHandlerById(int32 id);
+extern char *UnrdfQueueName(int32 id);
 extern const UnrdfQueueRow *UnrdfQueueRowById(int32 id);
-extern int UnrdfHandlerArgs(Oid function);
-extern void UnrdfRefuseHandler(text *name) pg_attribute_noreturn();
 extern void UnrdfCheckName(text *name, const char *what);
-extern void UnrdfCheckRights(Oid function, Oid owner, const char *handler);
+extern bool UnrdfConfigFresh(UnrdfConfigSeen *cache);
 extern void UnrdfConfigChanged(void);
 
 /* outside.c */
-extern void UnrdfRegisterOutsideHandler(text *name, int32 max_attempts, int32 timeout_ms,
-										int32 backoff_ms, int32 backoff_cap_ms);
 extern void UnrdfGrantQueue(text *queue, Oid role, bool grant);
 extern int32 UnrdfClaimableQueue(text *queue);
 
@@ -80,6 +67,7 @@ extern int32 UnrdfClaimableQueue(text *queue);
 extern UnrdfQueueRow *UnrdfQueueRowRead(int32 id, MemoryContext context);
 extern const UnrdfQueue *UnrdfQueueRowSettings(const UnrdfQueueRow *row);
 extern void UnrdfAlterQueue(text *name, Jsonb *settings);
+extern void UnrdfJobGroup(UnrdfJob *job);
 extern void UnrdfJobFlow(UnrdfJob *job);
 extern int64 UnrdfFlowFor(int64 flow, int32 handler);
 extern uint64 UnrdfShareOf(const UnrdfJob *job, int32 *weight);

@@ -35,7 +35,7 @@ static UnrdfPlan count_open = {
 	" UNION SELECT j.id, j.queue, j.xid FROM unrdf.attempt AS a JOIN unrdf.job AS j ON j.id OPERATOR(pg_catalog.=) a.job"
 	" WHERE a.retry_at OPERATOR(pg_catalog.>=) (SELECT pg_catalog.min(f.at) FROM floor AS f))"
 	" SELECT o.queue, pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE EXISTS"
-	" (SELECT FROM unrdf.attempt AS a WHERE a.job OPERATOR(pg_catalog.=) o.id))"
+	" (SELECT FROM unrdf.attempt AS a WHERE a.job OPERATOR(pg_catalog.=) o.id AND NOT a.snoozed))"
 	" FROM open AS o WHERE o.xid OPERATOR(pg_catalog.<>) $1 AND NOT EXISTS (SELECT FROM unrdf.receipt AS r"
 	" WHERE r.id OPERATOR(pg_catalog.=) o.id AND r.xid OPERATOR(pg_catalog.<>) $1) AND NOT EXISTS"
 	" (SELECT FROM unrdf.waiting_job AS w WHERE w.id OPERATOR(pg_catalog.=) o.id AND w.xid OPERATOR(pg_catalog.=) o.xid)"

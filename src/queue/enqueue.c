@@ -1,8 +1,8 @@
 /*
- * enqueue.c: requests become jobs, in the caller's transaction.
+ * enqueue.c: requests become jobs (accept.c), in the caller's transaction.
  *
- * Idempotency keys. Invariant: among the jobs of one (queue, key), at any time at most one has not ended. The key's bucket
- * lock is held to the end of the transaction that looked, so a second enqueuer of the key waits for the first to commit or
+ * Idempotency keys. Invariant: among the jobs of one (queue, key), at any time at most one has not ended, but for such as
+ * ran when debounce (worker/unique.c) put a newer in their place; the key is the newest's. The key's bucket lock is held to the end of the transaction that looked, so a second enqueuer of the key waits for the first to commit or
  * roll back and then, under the newest snapshot, sees what it did. A bulk enqueue takes its buckets in ascending order
  * before the first look, so two of them cannot deadlock.
  */
@@ -14,12 +14,11 @@
 #include "miscadmin.h"
 
 #include "base/clock.h"
-#include "base/guc.h"
-#include "base/jsonb_canonical.h"
 #include "base/lock.h"
 #include "base/plan.h"
 #include "base/replicated.h"
 #include "queue/config.h"
+#include "queue/handler.h"
 #include "queue/job.h"
 
 static UnrdfPlan newest_of_key = {
@@ -29,17 +28,14 @@ static UnrdfPlan newest_of_key = {
 	2,
 	{INT4OID, TEXTOID}};
 
-/* UnrdfCheckArgs raises 54000 for arguments over unrdf.max_args_size and 22003 for numbers canonical JSON cannot carry. */
+/* UnrdfEnqueueComplete makes a request a job that can be written; one that is enqueued anew was accepted before. Raises 22023. */
 void
-UnrdfCheckArgs(Jsonb *args, StringInfo scratch)
+UnrdfEnqueueComplete(UnrdfEnqueue *request)
 {
-	if (VARSIZE(args) > (Size) unrdf_max_args_size * 1024)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("arguments are larger than unrdf.max_args_size"),
-						errdetail("They have %d bytes; the limit is %d kB.", (int) VARSIZE(args),
-								  unrdf_max_args_size)));
-	resetStringInfo(scratch);
-	UnrdfCanonicalJsonbInto(args, scratch);
+	if (request->job.retry_of == 0)
+		UnrdfAccept(&request->job);
+	else
+		UnrdfAcceptAgain(&request->job);
 }
 
 static uint32
@@ -86,25 +82,46 @@ write_or_find(UnrdfJobWriter *w, UnrdfJob *job, int64 window_ms)
 	return id;
 }
 
+/* UnrdfLockJobKey keeps others from enqueueing with a key of a queue until the transaction ends. */
+void
+UnrdfLockJobKey(int32 queue, text *key)
+{
+	UnrdfLock(UNRDF_LOCK_KEY, key_bucket(queue, key));
+}
+
 /* UnrdfKeyIsHeld tells whether a job that has not ended has the key of this one. It stays so to the transaction's end. */
 bool
 UnrdfKeyIsHeld(const UnrdfJob *job)
 {
-	UnrdfLock(UNRDF_LOCK_KEY, key_bucket(job->queue, job->key));
+	UnrdfLockJobKey(job->queue, job->key);
 	return holder_of_key(job, 0) != 0;
 }
 
-/* UnrdfEnqueueOne enqueues a job, or returns the one that holds its key. The request has been checked. */
+/* UnrdfEnqueueWrite writes the job of a completed request, whoever holds its key. */
+int64
+UnrdfEnqueueWrite(UnrdfEnqueue *request)
+{
+	UnrdfJobWriter *w = UnrdfJobWriterBegin(1);
+	int64 id;
+
+	UnrdfQueueTakesJobs(request->job.queue);
+	id = UnrdfJobWrite(w, &request->job);
+	UnrdfJobWriterEnd(w);
+	CommandCounterIncrement();
+	return id;
+}
+
+/* UnrdfEnqueueOne enqueues a job, or returns the one that holds its key. The request's fields have been checked. */
 int64
 UnrdfEnqueueOne(UnrdfEnqueue *request)
 {
 	UnrdfJobWriter *w;
 	int64 id;
 
-	request->job.enqueued_at = UnrdfNow();
-	UnrdfJobFlow(&request->job);
+	UnrdfEnqueueComplete(request);
 	if (request->job.key)
-		UnrdfLock(UNRDF_LOCK_KEY, key_bucket(request->job.queue, request->job.key));
+		UnrdfLockJobKey(request->job.queue, request->job.key);
+	request->job.enqueued_at = UnrdfNow();
 	w = UnrdfJobWriterBegin(1);
 	UnrdfQueueTakesJobs(request->job.queue);
 	id = write_or_find(w, &request->job, request->window_ms);
@@ -128,23 +145,25 @@ lock_keys(int32 queue, int n, text **keys)
 			UnrdfLock(UNRDF_LOCK_KEY, b);
 }
 
-/* UnrdfEnqueueMany enqueues n jobs that differ in args and keys (NULL: none has one) and stores their ids. */
+/* UnrdfEnqueueMany enqueues n jobs that differ in args, which may be changed, and keys (NULL: none has one) and stores their ids. */
 void
 UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 *ids)
 {
-	UnrdfJobWriter *w = UnrdfJobWriterBegin(keys ? 1 : 500);
-	text *group = request->job.group_key;
+	UnrdfJobWriter *w;
+	text **groups;
 
-	UnrdfQueueTakesJobs(request->job.queue);
-	request->job.enqueued_at = UnrdfNow();
+	groups = UnrdfAcceptMany(&request->job, n, args);
 	if (keys)
 		lock_keys(request->job.queue, n, keys);
+	request->job.enqueued_at = UnrdfNow();
+	w = UnrdfJobWriterBegin(keys ? 1 : 500);
+	UnrdfQueueTakesJobs(request->job.queue);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		request->job.args = args[i];
 		request->job.key = keys ? keys[i] : NULL;
-		request->job.group_key = group;
+		request->job.group_key = groups[i];
 		UnrdfJobFlow(&request->job);
 		if (request->job.key)
 			UnrdfJobWriterFlush(w);

@@ -88,6 +88,10 @@ UnrdfJobSetRow(TupleTableSlot *slot, const UnrdfJob *job)
 	if (job->tenant)
 		UnrdfAppendSet(slot, JOB_TENANT, PointerGetDatum(job->tenant));
 	UnrdfAppendSet(slot, JOB_ARGS, JsonbPGetDatum(job->args));
+	if (job->handler_version > 1)
+		UnrdfAppendSet(slot, JOB_HANDLER_VERSION, Int32GetDatum(job->handler_version));
+	if (job->debounced_since != 0)
+		UnrdfAppendSet(slot, JOB_DEBOUNCED_SINCE, TimestampTzGetDatum(job->debounced_since));
 }
 
 /* UnrdfJobWrite gives the job its id, adds its row and returns the id. args and key must live until the writer ends. */
@@ -161,6 +165,9 @@ UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job)
 	job->group_key = isnull[JOB_GROUP_KEY] ? NULL : DatumGetTextPP(v[JOB_GROUP_KEY]);
 	job->tenant = isnull[JOB_TENANT] ? NULL : DatumGetTextPP(v[JOB_TENANT]);
 	job->args = isnull[JOB_ARGS] ? NULL : DatumGetJsonbP(v[JOB_ARGS]);
+	job->handler_version = isnull[JOB_HANDLER_VERSION] ? 1 : DatumGetInt32(v[JOB_HANDLER_VERSION]);
+	job->debounced_since =
+		isnull[JOB_DEBOUNCED_SINCE] ? 0 : DatumGetTimestampTz(v[JOB_DEBOUNCED_SINCE]);
 }
 
 /* UnrdfJobFetch reads a job under the active snapshot into the current memory context; false where there is none. */

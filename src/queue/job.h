@@ -8,6 +8,7 @@
 #include "utils/timestamp.h"
 
 #define UNRDF_PRIORITIES 10
+#define UNRDF_DEFAULT_PRIORITY 5
 #define UNRDF_MAX_ATTEMPTS 1000
 
 /* A job's row. 0 in max_attempts and -1 in timeout_ms mean the handler's. */
@@ -28,13 +29,15 @@ typedef struct UnrdfJob
 	text *key;       /* NULL: none; so the next two */
 	text *group_key; /* what limits and order per group go by */
 	text *tenant;    /* whose share of the queue it is */
-	Jsonb *args;
+	Jsonb *args;     /* as stored: an envelope where the handler's are encrypted */
+	int32 handler_version;
+	TimestampTz debounced_since; /* 0: replaces none */
 } UnrdfJob;
 
 /* What enqueue was asked for besides handler and args. */
 typedef struct UnrdfEnqueue
 {
-	UnrdfJob job;    /* id and xid are filled in */
+	UnrdfJob job;    /* id, xid and handler_version are filled in, and -1 in queue and priority */
 	int64 window_ms; /* of the key */
 } UnrdfEnqueue;
 
@@ -60,6 +63,9 @@ UnrdfJobIsOutside(const UnrdfJob *job)
 }
 
 /* enqueue.c */
+extern void UnrdfEnqueueComplete(UnrdfEnqueue *request);
+extern void UnrdfLockJobKey(int32 queue, text *key);
+extern int64 UnrdfEnqueueWrite(UnrdfEnqueue *request);
 extern void UnrdfCheckArgs(Jsonb *args, StringInfo scratch);
 extern bool UnrdfKeyIsHeld(const UnrdfJob *job);
 extern int64 UnrdfEnqueueOne(UnrdfEnqueue *request);

@@ -41,7 +41,8 @@ typedef struct UnrdfEntry
 	int32 heap_index;
 	ItemPointerData tid;
 	uint8 place;
-	uint8 kind; /* UnrdfTaskKind */
+	uint8 kind;  /* UnrdfTaskKind */
+	bool failed; /* an attempt has */
 	bool suspect;
 	bool due_unsaved; /* no table says that it is due only then */
 	bool granted;     /* it counts in its group: it runs, or keeps its place there */

@@ -1,19 +1,14 @@
 /*
- * queue_fn.c: SQL-callable functions of queues, handlers and enqueueing.
+ * queue_fn.c: SQL-callable functions of queues and enqueueing.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "funcapi.h"
-#include "miscadmin.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/tuplestore.h"
+#include "utils/jsonb.h"
 
-#include "base/clock.h"
+#include "base/arg.h"
 #include "base/compat.h"
-#include "base/shmem.h"
 #include "queue/config.h"
 #include "queue/job.h"
 #include "queue/request.h"
@@ -22,17 +17,29 @@ PG_FUNCTION_INFO_V1(unrdf_create_queue);
 PG_FUNCTION_INFO_V1(unrdf_alter_queue);
 PG_FUNCTION_INFO_V1(unrdf_pause_queue);
 PG_FUNCTION_INFO_V1(unrdf_resume_queue);
-PG_FUNCTION_INFO_V1(unrdf_register_handler);
 PG_FUNCTION_INFO_V1(unrdf_enqueue);
 PG_FUNCTION_INFO_V1(unrdf_enqueue_many);
+
+/* Arguments of enqueue and enqueue_many. */
+#define ARG_KEY 5
+#define ARG_KEY_WINDOW 6
+static const UnrdfRequestArgs request_args = {.handler = 0,
+											  .args = 1,
+											  .queue = 2,
+											  .priority = 3,
+											  .run_at = 4,
+											  .max_attempts = 7,
+											  .timeout = 8,
+											  .group_key = 9,
+											  .tenant = 10};
 
 Datum
 unrdf_create_queue(PG_FUNCTION_ARGS)
 {
-	UnrdfRequireNotNull(fcinfo, 0, "name");
+	UnrdfArgNotNull(fcinfo, 0, "name");
 	UnrdfCreateQueue(PG_GETARG_TEXT_PP(0),
 					 PG_ARGISNULL(1) ? 0
-									 : UnrdfRangeArg(fcinfo, 1, "max_running", 1, PG_INT32_MAX));
+									 : UnrdfArgRange(fcinfo, 1, "max_running", 1, PG_INT32_MAX));
 	PG_RETURN_VOID();
 }
 
@@ -57,126 +64,56 @@ unrdf_resume_queue(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-Datum
-unrdf_register_handler(PG_FUNCTION_ARGS)
-{
-	static const char *const names[] = {"name",    "function",    "max_attempts",   "timeout",
-										"backoff", "backoff_cap", "own_transaction"};
-	int backoff;
-	int cap;
-
-	for (int i = 0; i < lengthof(names); i++)
-		UnrdfRequireNotNull(fcinfo, i, names[i]);
-	backoff = (int) UnrdfIntervalArg(PG_GETARG_INTERVAL_P(4), "backoff");
-	cap = (int) UnrdfIntervalArg(PG_GETARG_INTERVAL_P(5), "backoff_cap");
-	if (cap < backoff)
-		UnrdfOutOfRange("backoff_cap", "at least backoff");
-	UnrdfRegisterHandler(PG_GETARG_TEXT_PP(0), PG_GETARG_OID(1),
-						 UnrdfRangeArg(fcinfo, 2, "max_attempts", 1, UNRDF_MAX_ATTEMPTS),
-						 (int) UnrdfIntervalArg(PG_GETARG_INTERVAL_P(3), "timeout"), backoff, cap,
-						 PG_GETARG_BOOL(6));
-	PG_RETURN_VOID();
-}
-
-/* Reads the arguments that enqueue and enqueue_many share. */
 static void
 read_request(FunctionCallInfo fcinfo, const char *name, UnrdfEnqueue *request)
 {
-	UnrdfJob *job = &request->job;
-
-	UnrdfRequirePreload();
-	PreventCommandIfReadOnly(name);
-	memset(request, 0, sizeof(*request));
-	UnrdfRequireNotNull(fcinfo, 0, "handler");
-	UnrdfRequireNotNull(fcinfo, 1, "args");
-	UnrdfRequireNotNull(fcinfo, 2, "queue");
-	UnrdfRequireNotNull(fcinfo, 3, "priority");
-	job->handler = UnrdfHandlerToEnqueue(PG_GETARG_TEXT_PP(0));
-	job->queue = UnrdfQueueId(PG_GETARG_TEXT_PP(2));
-	job->priority = UnrdfRangeArg(fcinfo, 3, "priority", 0, UNRDF_PRIORITIES - 1);
-	if (!PG_ARGISNULL(4))
-		job->run_at = UnrdfRunAtArg(fcinfo, 4);
-	if (!PG_ARGISNULL(6))
-		request->window_ms = UnrdfIntervalArg(PG_GETARG_INTERVAL_P(6), "key_window");
-	if (!PG_ARGISNULL(7))
-		job->max_attempts = UnrdfRangeArg(fcinfo, 7, "max_attempts", 1, UNRDF_MAX_ATTEMPTS);
-	job->timeout_ms =
-		PG_ARGISNULL(8) ? -1 : (int) UnrdfIntervalArg(PG_GETARG_INTERVAL_P(8), "timeout");
-	if (!PG_ARGISNULL(9))
-		job->group_key = UnrdfCheckedName(PG_GETARG_DATUM(9), "group_key");
-	if (!PG_ARGISNULL(10))
-		job->tenant = UnrdfCheckedName(PG_GETARG_DATUM(10), "tenant");
-	job->owner = GetUserId();
+	UnrdfReadRequest(fcinfo, name, &request_args, &request->job);
+	request->window_ms =
+		PG_ARGISNULL(ARG_KEY_WINDOW) ? 0 : UnrdfArgMillis(fcinfo, ARG_KEY_WINDOW, "key_window");
 }
 
 Datum
 unrdf_enqueue(PG_FUNCTION_ARGS)
 {
 	UnrdfEnqueue request;
-	StringInfoData scratch;
 
 	read_request(fcinfo, "unrdf.enqueue()", &request);
-	initStringInfo(&scratch);
-	request.job.args = PG_GETARG_JSONB_P(1);
-	UnrdfCheckArgs(request.job.args, &scratch);
-	if (!PG_ARGISNULL(5))
-		request.job.key = UnrdfCheckedName(PG_GETARG_DATUM(5), "key");
+	request.job.args = UnrdfReadArgs(fcinfo, request_args.args);
+	if (!PG_ARGISNULL(ARG_KEY))
+		request.job.key = UnrdfArgName(PG_GETARG_DATUM(ARG_KEY), "key");
 	PG_RETURN_INT64(UnrdfEnqueueOne(&request));
 }
 
 /* Reads an array of n keys; NULL elements have none. */
 static text **
-read_keys(ArrayType *array, int n)
+read_keys(FunctionCallInfo fcinfo, int n)
 {
 	Datum *values;
 	bool *isnull;
 	text **keys;
-	int count;
 
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &isnull, &count);
-	if (count != n)
-		UnrdfOutOfRange("keys", "as long as args");
+	if (UnrdfElements(fcinfo, ARG_KEY, "keys", TEXTOID, &values, &isnull) != n)
+		UnrdfArgRefuse("keys", "as long as args");
 	keys = palloc(n * sizeof(text *));
 	for (int i = 0; i < n; i++)
-		keys[i] = isnull[i] ? NULL : UnrdfCheckedName(values[i], "key");
+		keys[i] = isnull[i] ? NULL : UnrdfArgName(values[i], "key");
 	return keys;
 }
 
 Datum
 unrdf_enqueue_many(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	UnrdfEnqueue request;
-	StringInfoData scratch;
-	Datum *values;
-	bool *isnull;
 	Jsonb **args;
+	text **keys = NULL;
 	int64 *ids;
 	int n;
 
 	read_request(fcinfo, "unrdf.enqueue_many()", &request);
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), JSONBOID, -1, false, TYPALIGN_INT, &values, &isnull,
-					  &n);
-	initStringInfo(&scratch);
-	args = palloc(n * sizeof(Jsonb *));
+	n = UnrdfReadManyArgs(fcinfo, request_args.args, &args);
+	if (!PG_ARGISNULL(ARG_KEY))
+		keys = read_keys(fcinfo, n);
 	ids = palloc(n * sizeof(int64));
-	for (int i = 0; i < n; i++)
-	{
-		if (isnull[i])
-			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-							errmsg("element %d of args must not be null", i + 1)));
-		args[i] = DatumGetJsonbP(values[i]);
-		UnrdfCheckArgs(args[i], &scratch);
-	}
-	UnrdfEnqueueMany(&request, n, args,
-					 PG_ARGISNULL(5) ? NULL : read_keys(PG_GETARG_ARRAYTYPE_P(5), n), ids);
-	for (int i = 0; i < n; i++)
-	{
-		Datum id = Int64GetDatum(ids[i]);
-		bool not_null = false;
-
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &id, &not_null);
-	}
-	return (Datum) 0;
+	UnrdfEnqueueMany(&request, n, args, keys, ids);
+	return UnrdfReturnIds(fcinfo, n, ids);
 }

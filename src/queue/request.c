@@ -1,78 +1,67 @@
 /*
- * request.c: reads and checks arguments that several functions have.
+ * request.c: what the functions that enqueue have in common: reading what is to be enqueued, returning ids.
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
 
-#include "base/clock.h"
-#include "base/compat.h"
+#include "base/arg.h"
+#include "base/shmem.h"
+#include "queue/config.h"
+#include "queue/handler.h"
 #include "queue/request.h"
 
-/* UnrdfRequireNotNull raises 22004 for an argument that is null. */
+static bool
+is_given(FunctionCallInfo fcinfo, int arg)
+{
+	return arg >= 0 && !PG_ARGISNULL(arg);
+}
+
+/* UnrdfReadRequest reads everything but args and key; `name` is the function's. Raises what is wrong with an argument. */
 void
-UnrdfRequireNotNull(FunctionCallInfo fcinfo, int arg, const char *name)
+UnrdfReadRequest(FunctionCallInfo fcinfo, const char *name, const UnrdfRequestArgs *at,
+				 UnrdfJob *job)
 {
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name)));
+	UnrdfRequirePreload();
+	PreventCommandIfReadOnly(name);
+	memset(job, 0, sizeof(*job));
+	UnrdfArgNotNull(fcinfo, at->handler, "handler");
+	UnrdfArgNotNull(fcinfo, at->args, "args");
+	job->handler = UnrdfHandlerToEnqueue(PG_GETARG_TEXT_PP(at->handler));
+	job->queue = job->priority = job->timeout_ms = -1;
+	if (is_given(fcinfo, at->queue))
+		job->queue = UnrdfQueueId(PG_GETARG_TEXT_PP(at->queue));
+	if (is_given(fcinfo, at->priority))
+		job->priority = UnrdfArgRange(fcinfo, at->priority, "priority", 0, UNRDF_PRIORITIES - 1);
+	if (is_given(fcinfo, at->run_at))
+		job->run_at = UnrdfArgTime(fcinfo, at->run_at, "run_at");
+	if (is_given(fcinfo, at->max_attempts))
+		job->max_attempts =
+			UnrdfArgRange(fcinfo, at->max_attempts, "max_attempts", 1, UNRDF_MAX_ATTEMPTS);
+	if (is_given(fcinfo, at->timeout))
+		job->timeout_ms = (int) UnrdfArgMillis(fcinfo, at->timeout, "timeout");
+	if (is_given(fcinfo, at->group_key))
+		job->group_key = UnrdfArgName(PG_GETARG_DATUM(at->group_key), "group_key");
+	if (is_given(fcinfo, at->tenant))
+		job->tenant = UnrdfArgName(PG_GETARG_DATUM(at->tenant), "tenant");
+	job->owner = GetUserId();
 }
 
-/* UnrdfOutOfRange raises 22023: what an argument must be. */
-void
-UnrdfOutOfRange(const char *name, const char *range)
+/* UnrdfReadArgs reads a job's arguments; raises what UnrdfCheckArgs raises. */
+Jsonb *
+UnrdfReadArgs(FunctionCallInfo fcinfo, int arg)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be %s", name, range)));
-}
+	Jsonb *args = PG_GETARG_JSONB_P(arg);
+	StringInfoData scratch;
 
-/* UnrdfIntervalArg returns an interval in milliseconds, between 0 and INT_MAX: 0 may have a meaning of its own. Raises 22023. */
-int64
-UnrdfIntervalArg(Interval *i, const char *name)
-{
-	int64 ms = UnrdfIntervalMillis(i);
-
-	if (ms < 0 || ms > PG_INT32_MAX)
-		UnrdfOutOfRange(name, "between 0 and 24 days");
-	return ms;
-}
-
-/* UnrdfRangeArg returns an integer argument; raises 22023 where it is not between min and max. */
-int
-UnrdfRangeArg(FunctionCallInfo fcinfo, int arg, const char *name, int min, int max)
-{
-	int value = PG_GETARG_INT32(arg);
-	char range[64];
-
-	if (value < min || value > max)
-	{
-		snprintf(range, sizeof(range), "between %d and %d", min, max);
-		UnrdfOutOfRange(name, range);
-	}
-	return value;
-}
-
-/* UnrdfCheckedName returns a name; raises 22023 where it is empty or longer than 1,024 bytes. */
-text *
-UnrdfCheckedName(Datum value, const char *what)
-{
-	text *name = DatumGetTextPP(value);
-
-	if (VARSIZE_ANY_EXHDR(name) == 0 || VARSIZE_ANY_EXHDR(name) > 1024)
-		UnrdfOutOfRange(what, "between 1 and 1024 bytes long");
-	return name;
-}
-
-/* UnrdfRunAtArg returns a time argument; raises 22023 where it is infinite. */
-TimestampTz
-UnrdfRunAtArg(FunctionCallInfo fcinfo, int arg)
-{
-	TimestampTz run_at = PG_GETARG_TIMESTAMPTZ(arg);
-
-	if (TIMESTAMP_NOT_FINITE(run_at))
-		UnrdfOutOfRange("run_at", "finite");
-	return run_at;
+	initStringInfo(&scratch);
+	UnrdfCheckArgs(args, &scratch);
+	return args;
 }
 
 /*
@@ -98,4 +87,39 @@ UnrdfElements(FunctionCallInfo fcinfo, int arg, const char *name, Oid type, Datu
 	if (nulls)
 		*nulls = isnull;
 	return n;
+}
+
+/* UnrdfReadManyArgs reads the arguments of many jobs and returns how many these are; raises what UnrdfReadArgs raises. */
+int
+UnrdfReadManyArgs(FunctionCallInfo fcinfo, int arg, Jsonb ***args)
+{
+	Datum *values;
+	int n = UnrdfElements(fcinfo, arg, "args", JSONBOID, &values, NULL);
+	StringInfoData scratch;
+
+	initStringInfo(&scratch);
+	*args = palloc(n * sizeof(Jsonb *));
+	for (int i = 0; i < n; i++)
+	{
+		(*args)[i] = DatumGetJsonbP(values[i]);
+		UnrdfCheckArgs((*args)[i], &scratch);
+	}
+	return n;
+}
+
+/* UnrdfReturnIds returns the ids of jobs as a set. */
+Datum
+UnrdfReturnIds(FunctionCallInfo fcinfo, int n, const int64 *ids)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	for (int i = 0; i < n; i++)
+	{
+		Datum id = Int64GetDatum(ids[i]);
+		bool isnull = false;
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &id, &isnull);
+	}
+	return (Datum) 0;
 }

@@ -4,15 +4,29 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "utils/timestamp.h"
 
-extern void UnrdfRequireNotNull(FunctionCallInfo fcinfo, int arg, const char *name);
-extern void UnrdfOutOfRange(const char *name, const char *range);
-extern int UnrdfRangeArg(FunctionCallInfo fcinfo, int arg, const char *name, int min, int max);
-extern int64 UnrdfIntervalArg(Interval *i, const char *name);
-extern TimestampTz UnrdfRunAtArg(FunctionCallInfo fcinfo, int arg);
-extern text *UnrdfCheckedName(Datum value, const char *what);
+#include "queue/job.h"
+
+/* Where in a function's arguments what makes a job is; -1 for what it does not take. */
+typedef struct UnrdfRequestArgs
+{
+	int handler;
+	int args; /* only looked at for null: one, or many in an array */
+	int queue;
+	int priority;
+	int run_at;
+	int max_attempts;
+	int timeout;
+	int group_key;
+	int tenant;
+} UnrdfRequestArgs;
+
+extern void UnrdfReadRequest(FunctionCallInfo fcinfo, const char *name, const UnrdfRequestArgs *at,
+							 UnrdfJob *job);
+extern Jsonb *UnrdfReadArgs(FunctionCallInfo fcinfo, int arg);
 extern int UnrdfElements(FunctionCallInfo fcinfo, int arg, const char *name, Oid type,
 						 Datum **values, bool **nulls);
+extern int UnrdfReadManyArgs(FunctionCallInfo fcinfo, int arg, Jsonb ***args);
+extern Datum UnrdfReturnIds(FunctionCallInfo fcinfo, int n, const int64 *ids);
 
 #endif /* UNRDF_REQUEST_H */

@@ -31,7 +31,7 @@
 
 #define SCHEDULE_ROW                                                                                   \
 	"SELECT s.id, s.owner, s.paused, s.catch_up, s.priority, s.overlap, s.since, " UNRDF_SCHEDULE_LAST \
-	", s.name, s.cron, s.time_zone, s.handler, s.queue, s.args FROM unrdf.schedule AS s "
+	", s.name, s.cron, s.time_zone, s.handler, s.queue, s.args, s.args_version FROM unrdf.schedule AS s "
 
 static UnrdfPlan schedule_by_id = {
 	SCHEDULE_ROW "WHERE s.id OPERATOR(pg_catalog.=) $1", 1, {INT4OID}};
@@ -41,12 +41,12 @@ static UnrdfPlan next_id = {
 	"SELECT pg_catalog.nextval('unrdf.schedule_id_seq'::pg_catalog.regclass)", 0};
 static UnrdfPlan update_schedule = {
 	"UPDATE unrdf.schedule SET catch_up = $2, priority = $3, overlap = $4, cron = $5, time_zone = $6, handler = $7,"
-	" queue = $8, args = $9, since = CASE WHEN cron OPERATOR(pg_catalog.=) $5"
+	" queue = $8, args = $9, args_version = nullif($11, 0), since = CASE WHEN cron OPERATOR(pg_catalog.=) $5"
 	" AND time_zone OPERATOR(pg_catalog.=) $6 THEN since ELSE $10 END"
 	" WHERE id OPERATOR(pg_catalog.=) $1",
-	10,
+	11,
 	{INT4OID, INT4OID, INT2OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID,
-	 TIMESTAMPTZOID}};
+	 TIMESTAMPTZOID, INT4OID}};
 static UnrdfPlan set_paused = {
 	"UPDATE unrdf.schedule SET paused = $2, since = CASE WHEN $2 THEN since ELSE $3 END"
 	" WHERE id OPERATOR(pg_catalog.=) $1 AND paused OPERATOR(pg_catalog.<>) $2",
@@ -153,6 +153,9 @@ read_schedule(UnrdfPlan *plan, Datum key, UnrdfSchedule *s)
 		s->handler = result_text(11);
 		s->queue = result_text(12);
 		s->args = DatumGetJsonbPCopy(UnrdfResult(0, 13, &isnull));
+		s->args_version = DatumGetInt32(UnrdfResult(0, 14, &isnull));
+		if (isnull)
+			s->args_version = 0;
 	}
 	SPI_finish();
 	return found;
@@ -210,14 +213,16 @@ insert(const UnrdfSchedule *s)
 	if (s->queue)
 		UnrdfAppendSet(slot, SCHEDULE_QUEUE, PointerGetDatum(s->queue));
 	UnrdfAppendSet(slot, SCHEDULE_ARGS, JsonbPGetDatum(s->args));
+	if (s->args_version != 0)
+		UnrdfAppendSet(slot, SCHEDULE_ARGS_VERSION, Int32GetDatum(s->args_version));
 	UnrdfAppendEnd(append);
 }
 
 static void
 update(const UnrdfSchedule *s, int32 id)
 {
-	char nulls[10] = "          ";
-	Datum values[10];
+	char nulls[11] = "           ";
+	Datum values[11];
 
 	values[0] = Int32GetDatum(id);
 	values[1] = Int32GetDatum(s->catch_up);
@@ -229,6 +234,7 @@ update(const UnrdfSchedule *s, int32 id)
 	values[7] = PointerGetDatum(s->queue);
 	values[8] = JsonbPGetDatum(s->args);
 	values[9] = TimestampTzGetDatum(s->since);
+	values[10] = Int32GetDatum(s->args_version);
 	if (s->priority < 0)
 		nulls[2] = 'n';
 	if (s->queue == NULL)

@@ -39,6 +39,7 @@ typedef struct UnrdfSchedule
 	text *handler;
 	text *queue; /* NULL: as enqueue has it */
 	Jsonb *args;
+	int32 args_version; /* of the handler, which has encrypted them; 0: they are not */
 } UnrdfSchedule;
 
 extern UnrdfOverlap UnrdfOverlapRead(text *name);

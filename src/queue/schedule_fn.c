@@ -11,12 +11,14 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
+#include "base/arg.h"
 #include "base/clock.h"
 #include "base/plan.h"
 #include "base/shmem.h"
 #include "queue/closing.h"
 #include "queue/config.h"
-#include "queue/job.h"
+#include "queue/handler.h"
+#include "queue/request.h"
 #include "queue/schedule.h"
 #include "queue/timetable.h"
 
@@ -59,35 +61,42 @@ check_arguments(FunctionCallInfo fcinfo)
 	int len;
 
 	for (int i = 0; i < lengthof(names); i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-							errmsg("%s must not be null", names[i])));
+		UnrdfArgNotNull(fcinfo, i, names[i]);
 	len = VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0));
 	if (len == 0 || len >= NAMEDATALEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("name of a schedule must have between 1 and %d bytes", NAMEDATALEN - 1)));
-	if (!PG_ARGISNULL(8) && (PG_GETARG_INT32(8) < 0 || PG_GETARG_INT32(8) >= UNRDF_PRIORITIES))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("priority must be between 0 and %d", UNRDF_PRIORITIES - 1)));
+}
+
+/* Reads handler and args, which are checked and kept as a job's would be. */
+static void
+read_handler(FunctionCallInfo fcinfo, UnrdfSchedule *s)
+{
+	UnrdfHandler handler;
+
+	s->handler = PG_GETARG_TEXT_PP(2);
+	(void) UnrdfHandlerToEnqueue(s->handler);
+	handler = *UnrdfHandlerByName(s->handler);
+	s->args = UnrdfReadArgs(fcinfo, 3);
+	UnrdfCheckFit(&handler, s->args);
+	if (!OidIsValid(handler.key_function))
+		return;
+	s->args_version = handler.newest;
+	s->args = UnrdfEnvelopeClose(&handler, s->args);
 }
 
 Datum
 unrdf_schedule(PG_FUNCTION_ARGS)
 {
 	UnrdfSchedule s = {0};
-	StringInfoData scratch;
 	TimestampTz next;
 
 	PreventCommandIfReadOnly("unrdf.schedule()");
 	check_arguments(fcinfo);
 	s.name = PG_GETARG_TEXT_PP(0);
 	s.cron = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	s.handler = PG_GETARG_TEXT_PP(2);
-	(void) UnrdfHandlerToEnqueue(s.handler);
-	s.args = PG_GETARG_JSONB_P(3);
-	initStringInfo(&scratch);
-	UnrdfCheckArgs(s.args, &scratch);
+	read_handler(fcinfo, &s);
 	s.zone = text_to_cstring(PG_GETARG_TEXT_PP(4));
 	s.catch_up = UnrdfCatchUpRead(PG_GETARG_TEXT_PP(5));
 	s.overlap = UnrdfOverlapRead(PG_GETARG_TEXT_PP(6));
@@ -96,7 +105,8 @@ unrdf_schedule(PG_FUNCTION_ARGS)
 		s.queue = PG_GETARG_TEXT_PP(7);
 		(void) UnrdfQueueToUse(s.queue);
 	}
-	s.priority = PG_ARGISNULL(8) ? -1 : (int16) PG_GETARG_INT32(8);
+	s.priority =
+		PG_ARGISNULL(8) ? -1 : UnrdfArgRange(fcinfo, 8, "priority", 0, UNRDF_PRIORITIES - 1);
 	next = UnrdfScheduleSave(&s);
 	note_missing_clock();
 	PG_RETURN_TIMESTAMPTZ(next);
@@ -144,8 +154,7 @@ unrdf_run_schedules(PG_FUNCTION_ARGS)
 {
 	UnrdfRequirePreload();
 	PreventCommandIfReadOnly("unrdf.run_schedules()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("wait must not be null")));
+	UnrdfArgNotNull(fcinfo, 0, "wait");
 	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
 		castNode(CallContext, fcinfo->context)->atomic)
 		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),

@@ -18,6 +18,7 @@
 
 #include "base/plan.h"
 #include "queue/config.h"
+#include "queue/handler.h"
 
 #define MOST_GROUP_KEY 1024 /* bytes */
 
@@ -457,6 +458,19 @@ UnrdfShareOf(const UnrdfJob *job, int32 *weight)
 	return id;
 }
 
+/* UnrdfJobGroup gives a job its group, if it has none and its arguments say one. Raises 22023 for a long one. */
+void
+UnrdfJobGroup(UnrdfJob *job)
+{
+	const UnrdfQueueRow *row = UnrdfQueueRowById(job->queue);
+
+	if (job->group_key == NULL && row->group_by != 0)
+		job->group_key = find_group(row->group_by, job->args);
+	if (job->group_key && VARSIZE_ANY_EXHDR(job->group_key) > MOST_GROUP_KEY)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("what group_by finds must have at most %d bytes", MOST_GROUP_KEY)));
+}
+
 /* A flow's number: 0 is none, negative are those of workers outside, of which -1 has neither group nor share. */
 static int64
 flow_number(bool outside, uint64 hash)
@@ -470,8 +484,7 @@ flow_number(bool outside, uint64 hash)
 int64
 UnrdfFlowFor(int64 flow, int32 handler)
 {
-	const UnrdfHandler *h = UnrdfHandlerById(handler);
-	bool outside = h && !OidIsValid(h->function);
+	bool outside = UnrdfHandlerIsOutside(handler);
 
 	if (outside == (flow < 0))
 		return flow;
@@ -480,24 +493,18 @@ UnrdfFlowFor(int64 flow, int32 handler)
 	return flow == -1 ? 0 : -flow;
 }
 
-/* UnrdfJobFlow gives a job that is to be enqueued its group, if it has none, and its flow. Raises 22023 for a long group. */
+/* UnrdfJobFlow gives a job that has its group, if any, its flow. */
 void
 UnrdfJobFlow(UnrdfJob *job)
 {
-	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
-	bool outside = handler && !OidIsValid(handler->function);
+	bool outside = UnrdfHandlerIsOutside(job->handler);
 	const UnrdfQueueRow *row = UnrdfQueueRowById(job->queue);
 	int32 weight;
 	uint64 hash;
 
-	if (job->group_key == NULL && row->group_by != 0)
-		job->group_key = find_group(row->group_by, job->args);
 	job->flow = outside ? -1 : 0;
 	if (job->group_key == NULL && row->settings.share_by == UNRDF_SHARE_NONE)
 		return;
-	if (job->group_key && VARSIZE_ANY_EXHDR(job->group_key) > MOST_GROUP_KEY)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("what group_by finds must have at most %d bytes", MOST_GROUP_KEY)));
 	hash = UnrdfShareOf(job, &weight);
 	if (hash == 0 && job->group_key == NULL)
 		return;

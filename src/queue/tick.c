@@ -31,6 +31,7 @@
 #include "base/clock.h"
 #include "base/plan.h"
 #include "base/xact.h"
+#include "queue/handler.h"
 #include "queue/schedule.h"
 #include "queue/timetable.h"
 
@@ -61,10 +62,9 @@ static UnrdfPlan last_by_hand = {
 	" ORDER BY r.due_at DESC LIMIT 1",
 	1,
 	{INT4OID}};
-static UnrdfPlan enqueue = {
-	"SELECT unrdf.enqueue($1, $2, queue => coalesce($3, 'default'), priority => coalesce($4, 5))",
-	4,
-	{TEXTOID, JSONBOID, TEXTOID, INT4OID}};
+static UnrdfPlan enqueue = {"SELECT unrdf.enqueue($1, $2, queue => $3, priority => $4)",
+							4,
+							{TEXTOID, JSONBOID, TEXTOID, INT4OID}};
 static UnrdfPlan cancel = {"SELECT unrdf.cancel($1)", 1, {INT8OID}};
 
 /* The newest job that the schedule has enqueued, unless it has ended; 0. */
@@ -103,6 +103,20 @@ cancel_as_owner(const UnrdfSchedule *s, int64 job)
 	SPI_finish();
 }
 
+/* The arguments that the schedule was given. Raises what UnrdfJobArgs does. */
+static Jsonb *
+args_of(const UnrdfSchedule *s)
+{
+	const UnrdfHandler *handler;
+	UnrdfJob job = {.args = s->args, .handler_version = s->args_version};
+
+	if (s->args_version == 0)
+		return s->args;
+	handler = UnrdfHandlerByName(s->handler);
+	job.handler = handler->id;
+	return UnrdfJobArgs(handler, &job);
+}
+
 static int64
 enqueue_as_owner(const UnrdfSchedule *s)
 {
@@ -112,7 +126,7 @@ enqueue_as_owner(const UnrdfSchedule *s)
 	int64 job;
 
 	values[0] = PointerGetDatum(s->handler);
-	values[1] = JsonbPGetDatum(s->args);
+	values[1] = JsonbPGetDatum(args_of(s));
 	values[2] = PointerGetDatum(s->queue);
 	values[3] = Int32GetDatum(s->priority);
 	if (s->queue == NULL)

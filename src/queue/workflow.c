@@ -23,6 +23,7 @@
 #include "base/plan.h"
 #include "base/shmem.h"
 #include "queue/config.h"
+#include "queue/handler.h"
 #include "queue/workflow.h"
 
 static UnrdfPlan insert_workflow = {
@@ -179,16 +180,36 @@ check_workflow(const UnrdfWaiting *waiting)
 						 "compensations.")));
 }
 
-/* UnrdfWaitingEnqueue enqueues n jobs that wait and stores their ids. Raises 22023, 42704, 42501, 55000, 23505. */
+/* What a step is given, its compensation is given, too: that must not be stored as it is where the step's is not (envelope.c). */
+static void
+check_compensation(const UnrdfWaiting *waiting)
+{
+	const UnrdfHandler *handler = UnrdfHandlerById(waiting->job.handler);
+
+	if (!waiting->has_compensate || handler == NULL || !OidIsValid(handler->key_function))
+		return;
+	handler = UnrdfHandlerById(waiting->compensate);
+	if (handler && !OidIsValid(handler->key_function))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("handler \"%s\" does not encrypt its arguments, which the step's handler does",
+					handler->name),
+			 errhint("Register it with encrypt_args: a compensation gets its step's arguments.")));
+}
+
+/* UnrdfWaitingEnqueue enqueues n jobs that wait, whose args may be changed, and stores their ids. Raises 22023, 42704, 42501, 55000, 23505. */
 void
 UnrdfWaitingEnqueue(UnrdfWaitRequest *request, int n, Jsonb **args, int64 *ids)
 {
 	UnrdfWaitingWriter *w;
 	text *name = request->waiting.name;
-	text *group = request->waiting.job.group_key;
+	text **groups;
 
 	check_workflow(&request->waiting);
+	check_compensation(&request->waiting);
 	check_needs(request);
+	groups = UnrdfAcceptMany(&request->waiting.job, n, args);
 	request->waiting.job.enqueued_at = UnrdfNow();
 	w = UnrdfWaitingWriterBegin(Min(n, 500));
 	UnrdfQueueTakesJobs(request->waiting.job.queue);
@@ -199,7 +220,7 @@ UnrdfWaitingEnqueue(UnrdfWaitRequest *request, int n, Jsonb **args, int64 *ids)
 			request->waiting.name =
 				cstring_to_text(psprintf("%s/%d", text_to_cstring(name), i + 1));
 		request->waiting.job.args = args[i];
-		request->waiting.job.group_key = group;
+		request->waiting.job.group_key = groups[i];
 		UnrdfJobFlow(&request->waiting.job);
 		ids[i] = UnrdfWaitingWrite(w, &request->waiting, request->nneeds, request->needs);
 	}

@@ -28,6 +28,7 @@
 #include "ledger/record.h"
 #include "queue/config.h"
 #include "queue/depth.h"
+#include "queue/handler.h"
 #include "queue/job.h"
 #include "queue/waiting.h"
 #include "queue/workflow.h"
@@ -309,7 +310,7 @@ revive_waiting(UnrdfWaiting *waiting, const UnrdfJob *job)
 		UnrdfWorkflowCheckOpen(&workflow);
 	waiting->job = *job;
 	waiting->job.enqueued_at = UnrdfNow();
-	UnrdfJobFlow(&waiting->job);
+	UnrdfAcceptAgain(&waiting->job);
 	w = UnrdfWaitingWriterBegin(1);
 	UnrdfQueueTakesJobs(job->queue);
 	id = UnrdfWaitingWrite(w, waiting, nneeds, needs);

@@ -149,7 +149,7 @@ mark_suspect(Dispatcher *d, UnrdfEntry *entry)
 		}
 }
 
-/* Finds the last failed attempt of a job. */
+/* Finds the last attempt of a job that failed or snoozed. */
 static void
 go_on_from_attempts(Dispatcher *d, UnrdfEntry *entry)
 {
@@ -161,6 +161,8 @@ go_on_from_attempts(Dispatcher *d, UnrdfEntry *entry)
 	if (!UnrdfLookupNext(&d->attempts, BackwardScanDirection))
 		return;
 	entry->attempt = DatumGetInt32(slot_getattr(d->attempts.slot, ATTEMPT_N + 1, &isnull)) + 1;
+	entry->failed =
+		DatumGetInt32(slot_getattr(d->attempts.slot, ATTEMPT_FAILURES + 1, &isnull)) > 0;
 	entry->due = DatumGetTimestampTz(slot_getattr(d->attempts.slot, ATTEMPT_RETRY_AT + 1, &isnull));
 }
 
@@ -522,11 +524,12 @@ take_result(Dispatcher *d, UnrdfTask *task, bool culprit)
 		acquit(d, entry);
 		UnrdfEntryRemove(d->lanes, entry);
 	}
-	else if (task->result == UNRDF_TASK_RETRY)
+	else if (task->result == UNRDF_TASK_RETRY || task->result == UNRDF_TASK_SNOOZES)
 	{
 		acquit(d, entry);
 		entry->kind = UNRDF_TASK_RUN;
 		entry->attempt++;
+		entry->failed |= task->result == UNRDF_TASK_RETRY;
 		UnrdfEntryDelay(d->lanes, entry, task->retry_at, true, UnrdfNow());
 	}
 	else if (task->retry_at != 0)

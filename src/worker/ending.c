@@ -6,7 +6,7 @@
  * spares the handler useless work. A job that waits for others has no row in unrdf.job yet: it gets that together with its
  * receipt, so that every receipt has its job, and under its release lock (queue/waiting.c), so that nobody releases it meanwhile.
  *
- * The receipt says how many attempts have failed, and so does who counts (queue/depth.c). Who records a failed attempt writes it
+ * The receipt says how many attempts there were, and who counts (queue/depth.c) whether one has failed. Who records an attempt writes it
  * first and then looks for a receipt, committed or not (failure.c); here it is the other way round, so one of the two sees the other.
  */
 #include "postgres.h"
@@ -24,8 +24,8 @@
 #include "base/xact.h"
 #include "ledger/epoch.h"
 #include "ledger/record.h"
-#include "queue/config.h"
 #include "queue/depth.h"
+#include "queue/handler.h"
 #include "worker/ending.h"
 #include "worker/executor.h"
 #include "worker/lease.h"
@@ -33,7 +33,8 @@
 #include "worker/worker.h"
 
 static UnrdfPlan count_attempts = {
-	"SELECT pg_catalog.count(*) FROM unrdf.attempt WHERE job OPERATOR(pg_catalog.=) $1",
+	"SELECT pg_catalog.count(*)::int, coalesce(pg_catalog.max(failures), 0) FROM unrdf.attempt"
+	" WHERE job OPERATOR(pg_catalog.=) $1",
 	1,
 	{INT8OID}};
 
@@ -59,8 +60,9 @@ UnrdfEndingTell(const UnrdfJob *job)
 	UnrdfWakeIntegrator();
 }
 
+/* How many attempts a job has had, and whether one of them has failed. */
 static int32
-attempts_of(int64 id)
+attempts_of(int64 id, bool *failed)
 {
 	Datum value = Int64GetDatum(id);
 	bool isnull;
@@ -68,7 +70,8 @@ attempts_of(int64 id)
 
 	SPI_connect();
 	UnrdfExecuteLatest(&count_attempts, &value, NULL);
-	n = (int32) DatumGetInt64(UnrdfResult(0, 0, &isnull));
+	n = DatumGetInt32(UnrdfResult(0, 0, &isnull));
+	*failed = DatumGetInt32(UnrdfResult(0, 1, &isnull)) > 0;
 	SPI_finish();
 	return n;
 }
@@ -78,7 +81,7 @@ void
 UnrdfEndingWrite(UnrdfReceiptWriter *writer, const UnrdfJob *job, int32 attempt,
 				 const UnrdfEnding *ending)
 {
-	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
+	const UnrdfHandler *handler = UnrdfHandlerOf(job);
 	const char *actor = ending->actor ? ending->actor : GetUserNameFromId(job->owner, true);
 	UnrdfReceipt r = {0};
 	StringInfoData scratch;
@@ -87,6 +90,8 @@ UnrdfEndingWrite(UnrdfReceiptWriter *writer, const UnrdfJob *job, int32 attempt,
 	r.id = job->id;
 	r.kind = UNRDF_EXECUTE;
 	r.outcome = ending->outcome;
+	if (handler && UnrdfHandlerRepeats(handler))
+		r.delivery = UNRDF_AT_LEAST_ONCE;
 	r.epoch = UnrdfCurrentEpoch();
 	r.attempt = attempt;
 	r.finished_at = UnrdfNow();
@@ -108,7 +113,8 @@ typedef struct Batch
 	int n;
 	const UnrdfEnding *ending;
 	int32 *attempts;
-	TransactionId rival; /* records a failed attempt of one of them */
+	bool *failed;        /* whether one of these has */
+	TransactionId rival; /* records an attempt of one of them */
 } Batch;
 
 static void
@@ -118,27 +124,28 @@ write_receipts(Batch *b)
 
 	for (int i = 0; i < b->n; i++)
 	{
-		b->attempts[i] = attempts_of(b->jobs[i].id);
+		b->attempts[i] = attempts_of(b->jobs[i].id, &b->failed[i]);
 		UnrdfEndingWrite(writer, &b->jobs[i], b->attempts[i], b->ending);
 	}
 	UnrdfReceiptWriterEnd(writer);
 	CommandCounterIncrement();
 }
 
-/* Raises 23505, as the index of receipts does, where an attempt has failed since its number was written. */
+/* Raises 23505, as the index of receipts does, where an attempt was recorded since their number was written. */
 static void
 check_attempts(Batch *b)
 {
 	for (int i = 0; i < b->n; i++)
 	{
 		bool found;
+		bool failed;
 
 		b->rival = UnrdfAnyRow(UNRDF_ATTEMPT, UNRDF_ATTEMPT_PKEY, b->jobs[i].id, &found);
 		if (TransactionIdIsValid(b->rival) ||
-			(found && attempts_of(b->jobs[i].id) != b->attempts[i]))
-			ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
-							errmsg("job " INT64_FORMAT " has failed an attempt meanwhile",
-								   b->jobs[i].id)));
+			(found && attempts_of(b->jobs[i].id, &failed) != b->attempts[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNIQUE_VIOLATION),
+					 errmsg("job " INT64_FORMAT " has had an attempt meanwhile", b->jobs[i].id)));
 	}
 }
 
@@ -150,20 +157,22 @@ end_batch(void *arg)
 	write_receipts(b);
 	check_attempts(b);
 	for (int i = 0; i < b->n; i++)
-		UnrdfDepthEnded(b->jobs[i].queue, b->ending->outcome, b->attempts[i] > 0);
+		UnrdfDepthEnded(b->jobs[i].queue, b->ending->outcome, b->failed[i]);
 }
 
 /*
  * UnrdfEndingTryAll ends jobs that may be running, at most UNRDF_ENDING_MOST, under one savepoint; false where one of them has ended
- * by now, or fails an attempt, and nothing was done.
+ * by now, or an attempt of it is being recorded, and nothing was done.
  */
 bool
 UnrdfEndingTryAll(const UnrdfJob *jobs, int n, const UnrdfEnding *ending)
 {
-	Batch b = {jobs, n, ending, palloc(n * sizeof(int32)), InvalidTransactionId};
+	Batch b = {
+		jobs, n, ending, palloc(n * sizeof(int32)), palloc(n * sizeof(bool)), InvalidTransactionId};
 	bool ok = UnrdfTryUnique(end_batch, &b);
 
 	pfree(b.attempts);
+	pfree(b.failed);
 	if (!ok && n == 1 && TransactionIdIsValid(b.rival))
 		XactLockTableWait(b.rival, NULL, NULL, XLTW_None);
 	return ok;

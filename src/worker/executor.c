@@ -14,6 +14,9 @@
  * not committed yet. The group does not wait for it longer than GROUP_LOCK_TIMEOUT, so one such session cannot hold up its
  * neighbours; the job in question then waits alone, under its own time-out.
  *
+ * A procedure or a command cannot run in the executor's transaction: it has a session of its owner's (session.c), for whose end the
+ * executor waits.
+ *
  * The exit callback is registered before those of the backend proper, and so runs after them: by the time the slot says
  * DEAD, the transaction has been rolled back.
  */
@@ -35,7 +38,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 
 #include "base/clock.h"
 #include "base/commit.h"
@@ -47,29 +49,28 @@
 #include "ledger/epoch.h"
 #include "ledger/receipt.h"
 #include "ledger/record.h"
-#include "queue/config.h"
+#include "queue/current.h"
 #include "queue/depth.h"
+#include "queue/handler.h"
 #include "queue/job.h"
 #include "worker/crash.h"
 #include "worker/executor.h"
+#include "worker/limit.h"
 #include "worker/slot.h"
 #include "worker/worker.h"
 
 #define GROUP_LOCK_TIMEOUT 200 /* ms; far above what extending a table takes */
-#define GROUP_LATE 8           /* times unrdf.group_time after which a group is cut short */
-#define TIMEOUT_REPEAT 1000    /* ms */
-#define TIMEOUT_PATIENCE 5     /* repeats before the process ends */
+#define MAX_CALLS 16
+#define GROUP_LATE 8 /* times unrdf.group_time after which a group is cut short */
 
 /* A handler's function, looked up once per transaction. */
 typedef struct Call
 {
-	int32 handler;
+	UnrdfHandler handler;
 	Oid executable_by; /* whose right to execute it was checked last */
 	int nargs;
 	bool returns_json;
-	int32 timeout_ms;
 	FmgrInfo flinfo;
-	char name[NAMEDATALEN];
 } Call;
 
 /* One transaction of an executor. */
@@ -89,49 +90,22 @@ typedef struct Run
 	char actor_name[NAMEDATALEN];
 } Run;
 
-static UnrdfSlot *my_slot = NULL;
 static MemoryContext executor_context = NULL;
-static int user_timeout = USER_TIMEOUT;
-
-/* set by the timer while a job runs */
-static volatile sig_atomic_t timed_out = 0;
-
-/* UnrdfRunningJob returns the job that this process runs; 0: none. */
-int64
-UnrdfRunningJob(void)
-{
-	return my_slot ? (int64) pg_atomic_read_u64(&my_slot->job) : 0;
-}
 
 static void
 at_exit(int code, Datum arg)
 {
 	UnrdfDatabase *db = UnrdfMyDatabase();
 
-	UnrdfCrashClear((int) (my_slot - UnrdfSlots));
-	pg_atomic_write_u64(&my_slot->job, 0);
-	my_slot->latch = NULL;
+	UnrdfCrashClear((int) (UnrdfMySlot - UnrdfSlots));
+	pg_atomic_write_u64(&UnrdfMySlot->job, 0);
+	UnrdfMySlot->latch = NULL;
 	/* the dispatcher may be changing it, too */
-	while (!UnrdfSlotSet(my_slot, UnrdfSlotGet(my_slot), UNRDF_SLOT_DEAD))
+	while (!UnrdfSlotSet(UnrdfMySlot, UnrdfSlotGet(UnrdfMySlot), UNRDF_SLOT_DEAD))
 		;
 	if (db)
 		UnrdfSetLatch(&db->processes[UNRDF_DISPATCHER].latch);
 	UnrdfWorkerGone();
-}
-
-/*
- * The time-out cancels the handler, again and again: a handler may catch query_canceled. One that goes on nevertheless
- * loses its process, which no handler can catch.
- */
-static void
-on_timeout(void)
-{
-	timed_out++;
-	QueryCancelPending = true;
-	if (timed_out > TIMEOUT_PATIENCE)
-		ProcDiePending = true;
-	InterruptPending = true;
-	SetLatch(MyLatch);
 }
 
 static void
@@ -150,30 +124,36 @@ begin_run(Run *run, UnrdfSlot *slot, int capacity)
 	run->jobs = table_open(UnrdfRelid(UNRDF_JOB), AccessShareLock);
 	run->row = table_slot_create(run->jobs, NULL);
 	run->writer = UnrdfReceiptWriterBegin(Min(capacity, 256));
-	run->calls = palloc(16 * sizeof(Call));
+	run->calls = palloc(MAX_CALLS * sizeof(Call));
 }
 
 static void
 broadcast(void)
 {
-	for (int i = 0; i < my_slot->ntasks; i++)
-		if (my_slot->tasks[i].result == UNRDF_TASK_ENDED)
-			UnrdfJobEnded(my_slot->tasks[i].job);
+	for (int i = 0; i < UnrdfMySlot->ntasks; i++)
+		if (UnrdfMySlot->tasks[i].result == UNRDF_TASK_ENDED)
+			UnrdfJobEnded(UnrdfMySlot->tasks[i].job);
 }
 
 static void
-commit_run(Run *run)
+end_run(Run *run)
 {
-	my_slot->running = -1;
-	pg_atomic_write_u64(&my_slot->job, 0);
 	UnrdfReceiptWriterEnd(run->writer);
 	ExecDropSingleTupleTableSlot(run->row);
 	table_close(run->jobs, NoLock);
 	UnrdfWakeIntegrator();
 	UnrdfXactCommit();
-	UnrdfCrashClear((int) (my_slot - UnrdfSlots));
+}
+
+static void
+commit_run(Run *run)
+{
+	UnrdfMySlot->running = -1;
+	pg_atomic_write_u64(&UnrdfMySlot->job, 0);
+	end_run(run);
+	UnrdfCrashClear((int) (UnrdfMySlot - UnrdfSlots));
 	UnrdfCleanSession();
-	pg_atomic_fetch_add_u64(&my_slot->transactions, 1);
+	pg_atomic_fetch_add_u64(&UnrdfMySlot->transactions, 1);
 }
 
 /* Reads the task's job; by its place, or else by its id. False where it is gone. */
@@ -191,42 +171,50 @@ read_job(Run *run, UnrdfTask *task, UnrdfJob *job)
 }
 
 static Call *
-make_call(Run *run, int32 id)
+make_call(Run *run, const UnrdfJob *job)
 {
-	const UnrdfHandler *handler = UnrdfHandlerById(id);
+	const UnrdfHandler *handler = UnrdfHandlerOf(job);
 	Call *call;
 
 	if (handler == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("handler with id %d does not exist", id)));
-	if (run->ncalls == 16)
+						errmsg("handler with id %d does not exist", job->handler)));
+	if (run->ncalls == MAX_CALLS)
 		run->ncalls = 0;
 	call = &run->calls[run->ncalls];
-	call->nargs = UnrdfHandlerArgs(handler->function);
-	call->returns_json = get_func_rettype(handler->function) == JSONBOID;
-	call->handler = id;
+	call->handler = *handler;
+	call->nargs = UnrdfHandlerArgs(handler->function, handler->kind);
+	call->returns_json = get_func_rettype(call->handler.function) == JSONBOID;
 	call->executable_by = InvalidOid;
-	call->timeout_ms = handler->timeout_ms;
-	strlcpy(call->name, handler->name, NAMEDATALEN);
-	fmgr_info_cxt(handler->function, &call->flinfo, run->context);
+	fmgr_info_cxt(call->handler.function, &call->flinfo, run->context);
 	run->ncalls++;
 	return call;
 }
 
-/* Returns the call of a handler, checked to be executable by the job's owner. */
+/* Whether a call is what runs a job. A handler may have changed since the call was made, and jobs may keep to its versions. */
+static bool
+is_for(const Call *call, const UnrdfJob *job)
+{
+	const UnrdfHandler *handler = &call->handler;
+
+	return handler->id == job->handler && handler->newest >= job->handler_version &&
+		   (!handler->pinned || handler->version == job->handler_version);
+}
+
+/* Returns the call that runs a job, checked to be executable by the job's owner. */
 static Call *
 find_call(Run *run, const UnrdfJob *job)
 {
 	Call *call = NULL;
 
 	for (int i = 0; i < run->ncalls; i++)
-		if (run->calls[i].handler == job->handler)
+		if (is_for(&run->calls[i], job))
 			call = &run->calls[i];
 	if (call == NULL)
-		call = make_call(run, job->handler);
+		call = make_call(run, job);
 	if (call->executable_by != job->owner)
 	{
-		UnrdfCheckRights(call->flinfo.fn_oid, job->owner, call->name);
+		UnrdfCheckRights(call->handler.function, job->owner, call->handler.name);
 		call->executable_by = job->owner;
 	}
 	return call;
@@ -244,45 +232,47 @@ refuse_temporary_objects(void)
 						errmsg("a handler cannot create temporary objects")));
 }
 
+/* Copies a result to the run's context. Raises 54000 for one that is too large. */
+static Jsonb *
+keep_result(Run *run, const UnrdfHandler *handler, Datum value)
+{
+	MemoryContext old = MemoryContextSwitchTo(run->context);
+	Jsonb *result = DatumGetJsonbPCopy(value);
+
+	MemoryContextSwitchTo(old);
+	UnrdfCheckResult(handler, result);
+	return result;
+}
+
 /* Calls the handler as the job's owner. Its result, if any, is copied to the run's context. */
 static Jsonb *
-call_handler(Run *run, Call *call, UnrdfJob *job)
+call_handler(Run *run, Call *call, UnrdfJob *job, int32 attempt, TimestampTz started)
 {
 	LOCAL_FCINFO(fcinfo, 2);
 	UnrdfIdentity before;
 	Datum value;
-	Jsonb *result = NULL;
-	int timeout = job->timeout_ms >= 0 ? job->timeout_ms : call->timeout_ms;
+	Jsonb *args = UnrdfJobArgs(&call->handler, job);
 
-	if (job->args == NULL)
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("arguments of job " INT64_FORMAT " are gone", job->id)));
 	InitFunctionCallInfoData(*fcinfo, &call->flinfo, call->nargs, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = call->nargs == 1 ? JsonbPGetDatum(job->args) : Int64GetDatum(job->id);
+	fcinfo->args[0].value = call->nargs == 1 ? JsonbPGetDatum(args) : Int64GetDatum(job->id);
 	fcinfo->args[0].isnull = false;
-	fcinfo->args[1].value = JsonbPGetDatum(job->args);
+	fcinfo->args[1].value = JsonbPGetDatum(args);
 	fcinfo->args[1].isnull = false;
-	timed_out = 0;
-	if (timeout > 0)
-		enable_timeout_every(user_timeout, TimestampTzPlusMilliseconds(UnrdfServerNow(), timeout),
-							 TIMEOUT_REPEAT);
+	UnrdfLimitsBegin(job->timeout_ms >= 0 ? job->timeout_ms : call->handler.timeout_ms,
+					 call->handler.memory_limit);
 	UnrdfBecome(job->owner, &before);
+	UnrdfCurrentBegin(job, call->handler.name, attempt, started);
 	/* a restricted operation may not defer, so what is INITIALLY DEFERRED has to be immediate beforehand */
 	UnrdfFireDeferredTriggers();
 	value = FunctionCallInvoke(fcinfo);
 	UnrdfFireDeferredTriggers();
 	refuse_temporary_objects();
+	UnrdfCurrentEnd();
 	UnrdfRestore(&before);
-	if (timeout > 0)
-		disable_timeout(user_timeout, false);
-	if (!fcinfo->isnull && call->returns_json)
-	{
-		MemoryContext old = MemoryContextSwitchTo(run->context);
-
-		result = DatumGetJsonbPCopy(value);
-		MemoryContextSwitchTo(old);
-	}
-	return result;
+	UnrdfLimitsEnd();
+	if (fcinfo->isnull || !call->returns_json)
+		return NULL;
+	return keep_result(run, &call->handler, value);
 }
 
 static void
@@ -298,14 +288,14 @@ write_receipt(Run *run, UnrdfTask *task, UnrdfJob *job, Call *call, Jsonb *resul
 	r.attempt = task->attempt;
 	r.started_at = started;
 	r.finished_at = finished;
-	r.operation = call->name;
-	r.operation_len = strlen(call->name);
+	r.operation = call->handler.name;
+	r.operation_len = strlen(call->handler.name);
 	r.actor = run->actor_name;
 	r.actor_len = strlen(run->actor_name);
 	r.result = result;
 	UnrdfReceiptSeal(&r, job->args, &run->scratch);
 	UnrdfReceiptWrite(run->writer, &r);
-	UnrdfDepthEnded(job->queue, UNRDF_OK, task->attempt > 1);
+	UnrdfDepthEnded(job->queue, UNRDF_OK, task->failed);
 }
 
 static void
@@ -320,8 +310,11 @@ become_actor(Run *run, Oid owner)
 	run->actor = owner;
 }
 
-/* Runs one job inside the run's transaction. */
-static void
+/*
+ * Runs one job inside the run's transaction. Where its handler cannot be run so, nothing is done, and its owner, who has a
+ * session of his own for it, is returned; else InvalidOid.
+ */
+static Oid
 run_job(Run *run, UnrdfTask *task, bool alone)
 {
 	MemoryContext old = MemoryContextSwitchTo(run->job_context);
@@ -331,6 +324,7 @@ run_job(Run *run, UnrdfTask *task, bool alone)
 	Jsonb *result;
 	TimestampTz started;
 	TimestampTz finished;
+	Oid session_of = InvalidOid;
 
 	slot->running = (int) (task - slot->tasks);
 	if (read_job(run, task, &job))
@@ -342,15 +336,32 @@ run_job(Run *run, UnrdfTask *task, bool alone)
 		pg_atomic_write_u32(&slot->handler, job.handler);
 		pg_atomic_write_u32(&slot->queue, job.queue);
 		pg_atomic_write_u32(&slot->attempt, task->attempt);
+		pg_atomic_write_u32(&slot->failed, task->failed);
 		pg_atomic_write_u64(&slot->job, job.id);
 		UnrdfCrashNote((int) (slot - UnrdfSlots), MyDatabaseId, job.id, alone);
-		result = call_handler(run, call, &job);
-		finished = UnrdfNow();
-		write_receipt(run, task, &job, call, result, started, finished);
-		task->micros = (int32) Min(finished - started, PG_INT32_MAX);
+		if (call->handler.kind != UNRDF_FUNCTION)
+		{
+			UnrdfCheckSessionOwner(job.owner);
+			session_of = job.owner;
+		}
+		else
+		{
+			result = call_handler(run, call, &job, task->attempt, started);
+			finished = UnrdfNow();
+			write_receipt(run, task, &job, call, result, started, finished);
+			task->micros = (int32) Min(finished - started, PG_INT32_MAX);
+		}
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(run->job_context);
+	return session_of;
+}
+
+static void
+forget_running(void)
+{
+	UnrdfCrashClear((int) (UnrdfMySlot - UnrdfSlots));
+	pg_atomic_write_u64(&UnrdfMySlot->job, 0);
 }
 
 /* After an error: everything is rolled back, and the error, if wanted, copied to the executor's context. */
@@ -359,14 +370,14 @@ recover(void)
 {
 	ErrorData *error;
 
-	disable_timeout(user_timeout, false);
+	UnrdfLimitsEnd();
 	MemoryContextSwitchTo(executor_context);
 	error = CopyErrorData();
 	FlushErrorState();
+	UnrdfCurrentForget(error);
 	UnrdfXactAbort();
-	UnrdfCrashClear((int) (my_slot - UnrdfSlots));
+	forget_running();
 	UnrdfCleanSession();
-	pg_atomic_write_u64(&my_slot->job, 0);
 	MemoryContextSwitchTo(executor_context);
 	return error;
 }
@@ -391,7 +402,9 @@ run_group(UnrdfSlot *slot)
 		{
 			if (n > 0)
 				UnrdfFreshSnapshot();
-			run_job(&run, &slot->tasks[n++], false);
+			if (OidIsValid(run_job(&run, &slot->tasks[n++], false)))
+				ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+								errmsg("a job of the group needs a session of its own")));
 		} while (n < slot->ntasks && UnrdfTicks() < late);
 		LockTimeout = GROUP_LOCK_TIMEOUT;
 		commit_run(&run);
@@ -414,6 +427,7 @@ static ErrorData *
 run_single(UnrdfSlot *slot, UnrdfTask *task)
 {
 	ErrorData *volatile error = NULL;
+	volatile Oid session_of = InvalidOid;
 
 	PG_TRY();
 	{
@@ -421,50 +435,32 @@ run_single(UnrdfSlot *slot, UnrdfTask *task)
 
 		begin_run(&run, slot, 1);
 		if (!UnrdfReceiptExists(task->job))
-			run_job(&run, task, pg_atomic_read_u32(&slot->alone) != 0);
-		commit_run(&run);
-		task->result = UNRDF_TASK_ENDED;
+			session_of = run_job(&run, task, pg_atomic_read_u32(&slot->alone) != 0);
+		if (OidIsValid(session_of))
+			end_run(&run);
+		else
+		{
+			commit_run(&run);
+			task->result = UNRDF_TASK_ENDED;
+		}
 	}
 	PG_CATCH();
 	{
 		error = recover();
 	}
 	PG_END_TRY();
+	if (OidIsValid(session_of))
+	{
+		error = UnrdfRunInSession(task, session_of);
+		forget_running();
+	}
 	return error;
-}
-
-static ErrorData *
-made_error(int sqlstate, const char *message)
-{
-	ErrorData *error = palloc0(sizeof(ErrorData));
-
-	error->sqlerrcode = sqlstate;
-	error->message = pstrdup(message);
-	return error;
-}
-
-/* Writes down a failed attempt in the current transaction, unless the job has ended. */
-static void
-record_failure(UnrdfTask *task, TimestampTz started, ErrorData *error)
-{
-	UnrdfJob job;
-
-	task->retry_at = 0;
-	if (!UnrdfReceiptExists(task->job) && UnrdfJobFetch(task->job, &job))
-		UnrdfRecordFailure(&job, task->attempt, task->kind == UNRDF_TASK_CRASHED, -1, false,
-						   started, error, &task->retry_at);
-}
-
-static void
-failure_recorded(UnrdfTask *task)
-{
-	task->result = task->retry_at != 0 ? UNRDF_TASK_RETRY : UNRDF_TASK_ENDED;
 }
 
 static ErrorData *
 lost_error(void)
 {
-	return made_error(
+	return UnrdfMadeError(
 		ERRCODE_CONNECTION_FAILURE,
 		"the worker that had claimed the job is lost: its lease, or its connection, has ended");
 }
@@ -480,10 +476,10 @@ record_lost(UnrdfSlot *slot)
 		UnrdfEnsureEpoch();
 		UnrdfXactBegin("recording lost attempts");
 		for (int i = 0; i < slot->ntasks; i++)
-			record_failure(&slot->tasks[i], slot->tasks[i].since, lost_error());
+			UnrdfTaskRecord(&slot->tasks[i], -1, slot->tasks[i].since, lost_error());
 		UnrdfXactCommit();
 		for (int i = 0; i < slot->ntasks; i++)
-			failure_recorded(&slot->tasks[i]);
+			UnrdfTaskRecorded(&slot->tasks[i], false);
 	}
 	PG_CATCH();
 	{
@@ -494,55 +490,28 @@ record_lost(UnrdfSlot *slot)
 	return ok;
 }
 
-/* Writes down a failed attempt. Where even that fails, the job is tried again in a second. */
-static void
-fail(UnrdfTask *task, TimestampTz started, ErrorData *error)
-{
-	if (timed_out)
-	{
-		error->sqlerrcode = ERRCODE_QUERY_CANCELED;
-		error->message = "canceled: the job's time-out expired";
-	}
-	ereport(LOG, (errmsg("job " INT64_FORMAT " failed in attempt %d: %s", task->job, task->attempt,
-						 error->message)));
-	PG_TRY();
-	{
-		UnrdfXactBegin("recording a failed attempt");
-		record_failure(task, started, error);
-		UnrdfXactCommit();
-		failure_recorded(task);
-	}
-	PG_CATCH();
-	{
-		ErrorData *second = recover();
-
-		ereport(LOG, (errmsg("could not record the failure of job " INT64_FORMAT ": %s", task->job,
-							 second->message)));
-		task->retry_at = UnrdfNow() + USECS_PER_SEC;
-	}
-	PG_END_TRY();
-}
-
 static void
 run_task(UnrdfSlot *slot, UnrdfTask *task)
 {
 	TimestampTz started = task->kind == UNRDF_TASK_LOST ? task->since : UnrdfNow();
 	ErrorData *error = NULL;
 
-	timed_out = 0;
+	UnrdfLimitsForget();
+	UnrdfCurrentJob.snooze_ms = -1;
 	MemoryContextSwitchTo(executor_context);
 	if (task->kind == UNRDF_TASK_RUN)
 		error = run_single(slot, task);
 	else if (task->kind == UNRDF_TASK_LOST)
 		error = lost_error();
 	else if (task->kind == UNRDF_TASK_DIED)
-		error = made_error(ERRCODE_ADMIN_SHUTDOWN, "the executor ended while it ran the job");
+		error = UnrdfMadeError(ERRCODE_ADMIN_SHUTDOWN, "the executor ended while it ran the job");
 	else
-		error = made_error(ERRCODE_CRASH_SHUTDOWN, "the server crashed while it ran the job alone");
+		error =
+			UnrdfMadeError(ERRCODE_CRASH_SHUTDOWN, "the server crashed while it ran the job alone");
 	MemoryContextSwitchTo(executor_context);
 	slot->running = -1;
 	if (error)
-		fail(task, started, error);
+		UnrdfTaskFailed(task, started, error);
 	MemoryContextReset(executor_context);
 }
 
@@ -574,33 +543,33 @@ UnrdfExecutorMain(Datum arg)
 {
 	UnrdfDatabase *db;
 
-	my_slot = &UnrdfSlots[DatumGetInt32(arg)];
+	UnrdfMySlot = &UnrdfSlots[DatumGetInt32(arg)];
 	before_shmem_exit(at_exit, 0);
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, StatementCancelHandler);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(my_slot->dboid, InvalidOid, 0);
+	BackgroundWorkerInitializeConnectionByOid(UnrdfMySlot->dboid, InvalidOid, 0);
 	UnrdfWorkerSetup();
-	user_timeout = RegisterTimeout(USER_TIMEOUT, on_timeout);
+	UnrdfLimitsInit();
 	executor_context =
 		AllocSetContextCreate(TopMemoryContext, "unrdf executor", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(executor_context);
 	db = UnrdfMyDatabase();
-	my_slot->latch = MyLatch;
-	my_slot->pid = MyProcPid;
-	UnrdfSlotSet(my_slot, UNRDF_SLOT_STARTING, UNRDF_SLOT_IDLE);
+	UnrdfMySlot->latch = MyLatch;
+	UnrdfMySlot->pid = MyProcPid;
+	UnrdfSlotSet(UnrdfMySlot, UNRDF_SLOT_STARTING, UNRDF_SLOT_IDLE);
 	UnrdfSetLatch(&db->processes[UNRDF_DISPATCHER].latch);
 	for (;;)
 	{
-		if (UnrdfSlotGet(my_slot) == UNRDF_SLOT_ASSIGNED)
+		if (UnrdfSlotGet(UnrdfMySlot) == UNRDF_SLOT_ASSIGNED)
 		{
-			run_tasks(my_slot);
+			run_tasks(UnrdfMySlot);
 			broadcast();
-			UnrdfSlotSet(my_slot, UNRDF_SLOT_ASSIGNED, UNRDF_SLOT_DONE);
+			UnrdfSlotSet(UnrdfMySlot, UNRDF_SLOT_ASSIGNED, UNRDF_SLOT_DONE);
 			UnrdfSetLatch(&db->processes[UNRDF_DISPATCHER].latch);
 			continue;
 		}
-		if (pg_atomic_read_u32(&my_slot->stop) && UnrdfSlotGet(my_slot) == UNRDF_SLOT_IDLE)
+		if (pg_atomic_read_u32(&UnrdfMySlot->stop) && UnrdfSlotGet(UnrdfMySlot) == UNRDF_SLOT_IDLE)
 			proc_exit(0);
 		UnrdfWorkerWait(-1, unrdf_wait_event("UnrdfExecutorIdle"));
 	}

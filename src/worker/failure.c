@@ -1,13 +1,14 @@
 /*
- * failure.c: what is written about an attempt that failed.
+ * failure.c: what is written about an attempt that failed or snoozed.
  *
  * The attempt's own transaction was rolled back, so this is another one: the attempt's row and, where it was the last, the
  * receipt that says dead. Both commit together, so a job is never dead without its reason. Dying before the commit leaves
- * the job pending with the attempt uncounted, which is the safe side.
+ * the job pending with the attempt uncounted, which is the safe side. Each row says how many attempts have failed up to it,
+ * which is what max_attempts and the pauses go by: a snoozed one has a number, and is no failure.
  *
- * Whoever ends a job says how many of its attempts have failed (ending.c), and so does who counts (queue/depth.c). So an
- * attempt is not recorded of a job that has ended, or is being ended by a transaction that has not committed: each of the two
- * writes its row first and then looks for the other's, committed or not, so one of them sees the other.
+ * Whoever ends a job says how many attempts it had (ending.c), and so does who counts (queue/depth.c). So an attempt is not
+ * recorded of a job that has ended, or is being ended by a transaction that has not committed: each of the two writes its row first
+ * and then looks for the other's, committed or not, so one of them sees the other.
  */
 #include "postgres.h"
 
@@ -25,19 +26,38 @@
 #include "base/clock.h"
 #include "base/lookup.h"
 #include "base/plan.h"
+#include "base/xact.h"
 #include "ledger/epoch.h"
 #include "ledger/receipt.h"
 #include "ledger/record.h"
-#include "queue/config.h"
+#include "queue/current.h"
 #include "queue/depth.h"
+#include "queue/handler.h"
 #include "queue/retry.h"
+#include "worker/ending.h"
 #include "worker/executor.h"
+#include "worker/limit.h"
 
 /* what is kept of a message, a detail, a hint or a context */
 #define MAX_ERROR_TEXT 8192
 
 static UnrdfPlan find_receipt = {
 	"SELECT 1 FROM unrdf.receipt WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
+static UnrdfPlan last_attempt = {
+	"SELECT failures FROM unrdf.attempt WHERE job OPERATOR(pg_catalog.=) $1 ORDER BY n DESC LIMIT 1",
+	1,
+	{INT8OID}};
+
+/* UnrdfMadeError returns an error that nobody raised. */
+ErrorData *
+UnrdfMadeError(int sqlstate, const char *message)
+{
+	ErrorData *error = palloc0(sizeof(ErrorData));
+
+	error->sqlerrcode = sqlstate;
+	error->message = pstrdup(message);
+	return error;
+}
 
 /* UnrdfReceiptExists looks under the newest snapshot. */
 bool
@@ -61,8 +81,24 @@ set_text(TupleTableSlot *slot, int column, const char *s)
 						   s, pg_mbcliplen(s, strlen(s), MAX_ERROR_TEXT))));
 }
 
+/* How many attempts of a job have failed. */
+static int32
+failures_of(int64 job)
+{
+	Datum value = Int64GetDatum(job);
+	bool isnull;
+	int32 n = 0;
+
+	SPI_connect();
+	if (UnrdfExecuteLatest(&last_attempt, &value, NULL) == 1)
+		n = DatumGetInt32(UnrdfResult(0, 0, &isnull));
+	SPI_finish();
+	return n;
+}
+
+/* Writes an attempt's row; error NULL: it snoozed. */
 static void
-write_attempt(int64 job, int32 n, TimestampTz started_at, TimestampTz finished_at,
+write_attempt(int64 job, int32 n, int32 failures, TimestampTz started_at, TimestampTz finished_at,
 			  TimestampTz retry_at, ErrorData *error)
 {
 	UnrdfAppend *append = UnrdfAppendBegin(UNRDF_ATTEMPT, 1);
@@ -75,38 +111,26 @@ write_attempt(int64 job, int32 n, TimestampTz started_at, TimestampTz finished_a
 	UnrdfAppendSet(slot, ATTEMPT_FINISHED_AT, TimestampTzGetDatum(finished_at));
 	if (retry_at != 0)
 		UnrdfAppendSet(slot, ATTEMPT_RETRY_AT, TimestampTzGetDatum(retry_at));
-	set_text(slot, ATTEMPT_SQLSTATE, unpack_sql_state(error->sqlerrcode));
-	set_text(slot, ATTEMPT_MESSAGE, error->message ? error->message : "");
-	set_text(slot, ATTEMPT_DETAIL, error->detail);
-	set_text(slot, ATTEMPT_HINT, error->hint);
-	set_text(slot, ATTEMPT_CONTEXT, error->context);
+	UnrdfAppendSet(slot, ATTEMPT_FAILURES, Int32GetDatum(failures));
+	UnrdfAppendSet(slot, ATTEMPT_SNOOZED, BoolGetDatum(error == NULL));
+	if (error)
+	{
+		set_text(slot, ATTEMPT_SQLSTATE, unpack_sql_state(error->sqlerrcode));
+		set_text(slot, ATTEMPT_MESSAGE, error->message ? error->message : "");
+		set_text(slot, ATTEMPT_DETAIL, error->detail);
+		set_text(slot, ATTEMPT_HINT, error->hint);
+		set_text(slot, ATTEMPT_CONTEXT, error->context);
+	}
 	UnrdfAppendEnd(append);
 }
 
 static void
-write_dead_receipt(UnrdfJob *job, int32 attempt, TimestampTz started_at, TimestampTz finished_at)
+write_dead_receipt(const UnrdfJob *job, int32 attempt, TimestampTz started_at)
 {
-	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
-	UnrdfReceipt r = {0};
-	UnrdfReceiptWriter *writer;
-	StringInfoData scratch;
-	char *actor = GetUserNameFromId(job->owner, true);
+	UnrdfEnding ending = {UNRDF_DEAD, NULL, NULL, started_at};
+	UnrdfReceiptWriter *writer = UnrdfReceiptWriterBegin(1);
 
-	initStringInfo(&scratch);
-	r.id = job->id;
-	r.kind = UNRDF_EXECUTE;
-	r.outcome = UNRDF_DEAD;
-	r.epoch = UnrdfCurrentEpoch();
-	r.attempt = attempt;
-	r.started_at = started_at;
-	r.finished_at = finished_at;
-	r.operation = handler ? handler->name : "";
-	r.operation_len = strlen(r.operation);
-	r.actor = actor ? actor : psprintf("%u", job->owner);
-	r.actor_len = strlen(r.actor);
-	UnrdfReceiptSeal(&r, job->args, &scratch);
-	writer = UnrdfReceiptWriterBegin(1);
-	UnrdfReceiptWrite(writer, &r);
+	UnrdfEndingWrite(writer, job, attempt, &ending);
 	UnrdfReceiptWriterEnd(writer);
 	UnrdfWakeIntegrator();
 }
@@ -135,34 +159,117 @@ check_not_ended(int64 job, bool patient)
 }
 
 /*
- * UnrdfRecordFailure writes a failed attempt in the current transaction. *retry_at becomes the time of the next, after
- * pause_ms, or where that is negative as the handler says; or 0 where the job is dead now: this was its last, or `last` says
- * that there shall be no other. patient: it waits for a transaction that ends the job.
+ * UnrdfRecordFailure writes a failed attempt in the current transaction and returns the time of the next, after pause_ms, or where
+ * that is negative as the handler says; or 0 where the job is dead now: this was its last, or `last` says that there shall be no other.
+ * patient: it waits for a transaction that ends the job.
  */
-void
-UnrdfRecordFailure(UnrdfJob *job, int32 attempt, bool last, int64 pause_ms, bool patient,
-				   TimestampTz started_at, ErrorData *error, TimestampTz *retry_at)
+TimestampTz
+UnrdfRecordFailure(const UnrdfJob *job, int32 attempt, bool last, int64 pause_ms, bool patient,
+				   TimestampTz started_at, ErrorData *error)
 {
+	int32 failures = failures_of(job->id) + 1;
 	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
 	int32 most = job->max_attempts;
 	TimestampTz now = UnrdfNow();
+	TimestampTz retry_at = 0;
 
 	if (most == 0)
 		most = handler ? handler->max_attempts : 1;
-	*retry_at = 0;
 	if (pause_ms < 0)
-		pause_ms = UnrdfBackoffMillis(attempt, handler ? handler->backoff_ms : 1000,
+		pause_ms = UnrdfBackoffMillis(failures, handler ? handler->backoff_ms : 1000,
 									  handler ? handler->backoff_cap_ms : 3600000,
 									  pg_prng_double(&pg_global_prng_state));
-	if (attempt < most && !last)
-		*retry_at = now + 1000 * pause_ms;
-	write_attempt(job->id, attempt, started_at, now, *retry_at, error);
+	if (failures < most && !last)
+		retry_at = now + 1000 * pause_ms;
+	write_attempt(job->id, attempt, failures, started_at, now, retry_at, error);
 	check_not_ended(job->id, patient);
-	if (*retry_at == 0)
+	if (retry_at == 0)
 	{
-		write_dead_receipt(job, attempt, started_at, now);
-		UnrdfDepthEnded(job->queue, UNRDF_DEAD, attempt > 1);
+		write_dead_receipt(job, attempt, started_at);
+		UnrdfDepthEnded(job->queue, UNRDF_DEAD, failures > 1);
 	}
-	else if (attempt == 1)
+	else if (failures == 1)
 		UnrdfDepthFailed(job->queue);
+	return retry_at;
+}
+
+/* UnrdfRecordSnooze writes a snoozed attempt in the current transaction and returns the time of the next. patient as above. */
+TimestampTz
+UnrdfRecordSnooze(const UnrdfJob *job, int32 attempt, int64 snooze_ms, bool patient,
+				  TimestampTz started_at)
+{
+	TimestampTz now = UnrdfNow();
+	TimestampTz retry_at = now + 1000 * snooze_ms;
+
+	write_attempt(job->id, attempt, failures_of(job->id), started_at, now, retry_at, NULL);
+	check_not_ended(job->id, patient);
+	return retry_at;
+}
+
+/*
+ * UnrdfTaskRecord writes down in the current transaction that a task's job snoozes (-1: does not) or else has failed, unless it has
+ * ended. The task is told, in case that this commits.
+ */
+void
+UnrdfTaskRecord(UnrdfTask *task, int64 snooze_ms, TimestampTz started, ErrorData *error)
+{
+	UnrdfJob job;
+
+	task->retry_at = 0;
+	if (!UnrdfReceiptExists(task->job) && UnrdfJobFetch(task->job, &job))
+		task->retry_at =
+			snooze_ms >= 0
+				? UnrdfRecordSnooze(&job, task->attempt, snooze_ms, false, started)
+				: UnrdfRecordFailure(&job, task->attempt, task->kind == UNRDF_TASK_CRASHED, -1,
+									 false, started, error);
+}
+
+/* UnrdfTaskRecorded tells a task that what was recorded is committed. */
+void
+UnrdfTaskRecorded(UnrdfTask *task, bool snoozes)
+{
+	task->result = task->retry_at == 0 ? UNRDF_TASK_ENDED
+				   : snoozes           ? UNRDF_TASK_SNOOZES
+									   : UNRDF_TASK_RETRY;
+}
+
+/*
+ * UnrdfTaskFailed writes down what became of a task whose job this process ran and that has no receipt, in a transaction of its
+ * own: that it snoozes, if it asked for that, or else the error. Where even that fails, the job is tried again in a second.
+ */
+void
+UnrdfTaskFailed(UnrdfTask *task, TimestampTz started, ErrorData *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int64 snooze_ms = UnrdfTimedOut() ? -1 : UnrdfCurrentJob.snooze_ms;
+
+	if (UnrdfTimedOut())
+	{
+		error->sqlerrcode = ERRCODE_QUERY_CANCELED;
+		error->message = "canceled: the job's time-out expired";
+	}
+	if (snooze_ms < 0)
+		ereport(LOG, (errmsg("job " INT64_FORMAT " failed in attempt %d: %s", task->job,
+							 task->attempt, error->message)));
+	PG_TRY();
+	{
+		UnrdfXactBegin("recording what became of an attempt");
+		UnrdfTaskRecord(task, snooze_ms, started, error);
+		UnrdfXactCommit();
+		UnrdfTaskRecorded(task, snooze_ms >= 0);
+	}
+	PG_CATCH();
+	{
+		ErrorData *second;
+
+		MemoryContextSwitchTo(context);
+		second = CopyErrorData();
+		FlushErrorState();
+		UnrdfXactAbort();
+		MemoryContextSwitchTo(context);
+		ereport(LOG, (errmsg("could not record the failure of job " INT64_FORMAT ": %s", task->job,
+							 second->message)));
+		task->retry_at = UnrdfNow() + USECS_PER_SEC;
+	}
+	PG_END_TRY();
 }

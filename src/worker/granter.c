@@ -94,13 +94,13 @@ take_back(UnrdfGranter *g, const UnrdfLease *lease)
 		return;
 	if (lease->result == UNRDF_LEASE_ENDED)
 		UnrdfEntryRemove(g->lanes, entry);
-	else if (lease->result == UNRDF_LEASE_BACK && lease->due == 0)
+	else if (lease->result == UNRDF_LEASE_BACK)
 		UnrdfEntryBack(g->lanes, entry);
 	else
 	{
-		entry->attempt += lease->result == UNRDF_LEASE_RETRY;
-		UnrdfEntryDelay(g->lanes, entry, lease->due, lease->result == UNRDF_LEASE_RETRY,
-						UnrdfNow());
+		entry->attempt++;
+		entry->failed |= lease->result == UNRDF_LEASE_RETRY;
+		UnrdfEntryDelay(g->lanes, entry, lease->due, true, UnrdfNow());
 	}
 }
 
@@ -200,6 +200,7 @@ grant(UnrdfGranter *g, const UnrdfClaim *claim, int32 epoch, int last, int64 now
 	lease->queue = UnrdfEntryQueue(entry);
 	lease->handler = entry->handler;
 	lease->attempt = entry->attempt;
+	lease->failed = entry->failed;
 	lease->pid = claim->pid;
 	lease->next = -1;
 	lease->tid = entry->tid;

@@ -279,7 +279,7 @@ UnrdfHeldDecide(int64 token)
 	return lease;
 }
 
-/* UnrdfHeldResult says what becomes of the job of a lease that is BUSY: it is due again then, 0 for at once. */
+/* UnrdfHeldResult says what becomes of the job of a lease that is BUSY, and when it is due again. */
 void
 UnrdfHeldResult(UnrdfLease *lease, UnrdfLeaseResult result, TimestampTz due)
 {

@@ -364,6 +364,13 @@ lease_of(Oid dboid, int64 job)
 	return NULL;
 }
 
+/* UnrdfJobIsLeased tells whether a worker outside has a job of this database in hand. */
+bool
+UnrdfJobIsLeased(int64 job)
+{
+	return lease_of(MyDatabaseId, job) != NULL;
+}
+
 /* UnrdfLeaseIsOwn tells whether the current role is a member of one that has claimed a job of this database. */
 bool
 UnrdfLeaseIsOwn(int64 job)

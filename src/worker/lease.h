@@ -21,9 +21,10 @@ typedef enum UnrdfLeaseState
 /* What became of the job. */
 typedef enum UnrdfLeaseResult
 {
-	UNRDF_LEASE_ENDED, /* a receipt exists */
-	UNRDF_LEASE_RETRY, /* a failed attempt is recorded; due again at `due` */
-	UNRDF_LEASE_BACK   /* nothing was recorded; due again at `due`, 0: at once */
+	UNRDF_LEASE_ENDED,   /* a receipt exists */
+	UNRDF_LEASE_RETRY,   /* a failed attempt is recorded; due again at `due` */
+	UNRDF_LEASE_SNOOZES, /* a snoozed one, likewise */
+	UNRDF_LEASE_BACK     /* nothing was recorded; due again at once */
 } UnrdfLeaseResult;
 
 /* All but the word is written before HELD by the dispatcher, or in BUSY by the session whose transaction it is. */
@@ -47,6 +48,7 @@ typedef struct UnrdfLease
 	int32 next; /* of the same claim, or -1 */
 	ItemPointerData tid;
 	uint8 result;
+	bool failed; /* an attempt of the job has */
 } UnrdfLease;
 
 #define UNRDF_NO_DEADLINE PG_INT64_MAX
@@ -71,6 +73,7 @@ extern void UnrdfLeaseTell(const UnrdfLease *lease);
 extern uint32 UnrdfLeasesTold(void);
 extern int UnrdfLeaseNextTold(int from);
 extern void UnrdfLeaseCheckRole(Oid role);
+extern bool UnrdfJobIsLeased(int64 job);
 extern bool UnrdfLeaseIsOwn(int64 job);
 extern void UnrdfLeaseCancel(Oid dboid, int64 job);
 extern void UnrdfLeasesForget(Oid dboid);

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
+#include "base/arg.h"
 #include "base/datum.h"
 #include "base/guc.h"
 #include "ledger/keys.h"
@@ -102,11 +103,11 @@ unrdf_erase_each(PG_FUNCTION_ARGS)
 Datum
 unrdf_empty_queue(PG_FUNCTION_ARGS)
 {
-	UnrdfRequireNotNull(fcinfo, 0, "name");
-	UnrdfRequireNotNull(fcinfo, 1, "after");
-	UnrdfRequireNotNull(fcinfo, 2, "most");
+	UnrdfArgNotNull(fcinfo, 0, "name");
+	UnrdfArgNotNull(fcinfo, 1, "after");
+	UnrdfArgNotNull(fcinfo, 2, "most");
 	PG_RETURN_INT64(UnrdfQueueEmpty(PG_GETARG_TEXT_PP(0), PG_GETARG_INT64(1),
-									UnrdfRangeArg(fcinfo, 2, "most", 1, 100000),
+									UnrdfArgRange(fcinfo, 2, "most", 1, 100000),
 									PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3)));
 }
 
@@ -119,7 +120,7 @@ typedef struct QueueRuns
 } QueueRuns;
 
 static void
-count_run(HTAB *runs, int32 queue, int32 attempt)
+count_run(HTAB *runs, int32 queue, bool failed)
 {
 	bool found;
 	QueueRuns *r = hash_search(runs, &queue, HASH_ENTER, &found);
@@ -127,7 +128,7 @@ count_run(HTAB *runs, int32 queue, int32 attempt)
 	if (!found)
 		r->n = r->again = 0;
 	r->n++;
-	r->again += attempt > 1;
+	r->again += failed;
 }
 
 /* Counts what runs in executors, and what workers outside have in hand, by queue. */
@@ -145,11 +146,11 @@ count_runs(void)
 		if (UnrdfSlotGet(slot) == UNRDF_SLOT_ASSIGNED && slot->dboid == MyDatabaseId &&
 			pg_atomic_read_u64(&slot->job) != 0)
 			count_run(runs, (int32) pg_atomic_read_u32(&slot->queue),
-					  (int32) pg_atomic_read_u32(&slot->attempt));
+					  pg_atomic_read_u32(&slot->failed) != 0);
 	}
 	for (int i = UnrdfSlots ? UnrdfLeaseNext(0) : -1; i >= 0; i = UnrdfLeaseNext(i + 1))
 		if (UnrdfLeaseIsHeld(&UnrdfLeases[i]) && UnrdfLeases[i].dboid == MyDatabaseId)
-			count_run(runs, UnrdfLeases[i].queue, UnrdfLeases[i].attempt);
+			count_run(runs, UnrdfLeases[i].queue, UnrdfLeases[i].failed);
 	return runs;
 }
 

@@ -28,15 +28,24 @@
 #include "ledger/epoch.h"
 #include "ledger/receipt.h"
 #include "ledger/record.h"
-#include "queue/config.h"
 #include "queue/depth.h"
+#include "queue/handler.h"
 #include "worker/ending.h"
 #include "worker/executor.h"
 #include "worker/held.h"
+#include "worker/limit.h"
 #include "worker/outside.h"
 
 /* how long who does not wait waits for a dispatcher that does not answer */
 #define PATIENCE (10 * USECS_PER_SEC)
+
+/* What is said of jobs: that they snooze, or have failed, or else succeeded. */
+typedef struct Said
+{
+	int64 snooze_ms; /* 0: they do not */
+	const UnrdfOutsideFailure *failures;
+	Jsonb **results; /* NULL: none */
+} Said;
 
 /* One of the jobs that a call is about. */
 typedef struct Ending
@@ -44,13 +53,14 @@ typedef struct Ending
 	UnrdfLease *lease;
 	UnrdfJob job;
 	Jsonb *result;
-	const UnrdfOutsideFailure *failure; /* NULL: it succeeded */
+	const UnrdfOutsideFailure *failure; /* NULL: it has not failed */
 } Ending;
 
 typedef struct Endings
 {
 	Ending *items;
 	int n;
+	int64 snooze_ms;
 } Endings;
 
 /* unrdf.job, as jobs of leases are read from it. */
@@ -121,7 +131,42 @@ deadline_of(const UnrdfLease *lease)
 	return deadline == UNRDF_NO_DEADLINE ? DT_NOEND : UnrdfNow() + (deadline - UnrdfTicks());
 }
 
-/* Reads the jobs of leases; those of jobs that have ended, or are gone, end here. Returns how many are left. */
+static void
+open_args(void *arg)
+{
+	UnrdfJob *job = arg;
+	const UnrdfHandler *handler = UnrdfHandlerOf(job);
+
+	if (handler)
+		job->args = UnrdfJobArgs(handler, job);
+}
+
+/* Opens the arguments of a claimed job, where they are encrypted. Where they cannot be, its attempt has failed here, and false is returned. */
+static bool
+can_be_opened(UnrdfJob *job, int64 token)
+{
+	const UnrdfHandler *handler = UnrdfHandlerOf(job);
+	UnrdfOutsideFailure failure = {.pause_ms = -1};
+	ErrorData *error;
+	int64 refused;
+
+	if (handler == NULL || !handler->encrypted || job->args == NULL)
+		return true;
+	error = UnrdfTry(open_args, job);
+	if (error == NULL)
+		return true;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	failure.message = error->message;
+	failure.sqlstate = error->sqlerrcode;
+	(void) UnrdfFailJobs(&token, 1, &failure, &refused);
+	return false;
+}
+
+/*
+ * Reads the jobs of leases; those of jobs that have ended, or are gone, end here, and those whose arguments cannot be opened. Returns
+ * how many are left.
+ */
 static int
 read_claimed(UnrdfLease **leases, int n, UnrdfClaimed *claimed)
 {
@@ -142,6 +187,8 @@ read_claimed(UnrdfLease **leases, int n, UnrdfClaimed *claimed)
 		}
 		c->token = leases[i]->token;
 		c->attempt = leases[i]->attempt;
+		if (!can_be_opened(&c->job, c->token))
+			continue;
 		limit_lease(leases[i], c->token, &c->job);
 		c->deadline = deadline_of(leases[i]);
 		left++;
@@ -187,19 +234,18 @@ write_receipt(UnrdfReceiptWriter *writer, const Ending *item)
 	UnrdfEnding ending = {UNRDF_OK, NULL, item->result, item->lease->since};
 
 	UnrdfEndingWrite(writer, &item->job, item->lease->attempt, &ending);
-	UnrdfDepthEnded(item->job.queue, UNRDF_OK, item->lease->attempt > 1);
+	UnrdfDepthEnded(item->job.queue, UNRDF_OK, item->lease->failed);
 }
 
-static void
-write_failure(const Ending *item, TimestampTz *retry_at)
+static TimestampTz
+write_failure(const Ending *item)
 {
 	ErrorData error = {0};
 
 	error.sqlerrcode = item->failure->sqlstate;
 	error.message = unconstify(char *, item->failure->message);
-	UnrdfRecordFailure(unconstify(UnrdfJob *, &item->job), item->lease->attempt,
-					   item->failure->last, item->failure->pause_ms, true, item->lease->since,
-					   &error, retry_at);
+	return UnrdfRecordFailure(&item->job, item->lease->attempt, item->failure->last,
+							  item->failure->pause_ms, true, item->lease->since, &error);
 }
 
 /* Writes what became of jobs, in a savepoint. */
@@ -216,10 +262,17 @@ write_items(void *arg)
 
 		CHECK_FOR_INTERRUPTS();
 		if (item->failure)
-			write_failure(item, &retry_at);
+			retry_at = write_failure(item);
+		else if (items->snooze_ms > 0)
+			retry_at = UnrdfRecordSnooze(&item->job, item->lease->attempt, items->snooze_ms, true,
+										 item->lease->since);
 		else
 			write_receipt(writer, item);
-		UnrdfHeldResult(item->lease, retry_at ? UNRDF_LEASE_RETRY : UNRDF_LEASE_ENDED, retry_at);
+		UnrdfHeldResult(item->lease,
+						retry_at == 0   ? UNRDF_LEASE_ENDED
+						: item->failure ? UNRDF_LEASE_RETRY
+										: UNRDF_LEASE_SNOOZES,
+						retry_at);
 	}
 	UnrdfReceiptWriterEnd(writer);
 	CommandCounterIncrement();
@@ -235,7 +288,7 @@ write_all(Endings *all, int64 *refused)
 		return 0;
 	for (int i = 0; i < all->n; i++)
 	{
-		Endings one = {&all->items[i], 1};
+		Endings one = {&all->items[i], 1, all->snooze_ms};
 
 		if (all->n > 1 && UnrdfTryUnique(write_items, &one))
 			continue;
@@ -245,12 +298,21 @@ write_all(Endings *all, int64 *refused)
 	return n;
 }
 
-/* Writes what became of the jobs of tokens: they succeeded, or failed as `failures` says. Returns how many were refused. */
-static int
-end_jobs(const int64 *tokens, int n, Jsonb **results, const UnrdfOutsideFailure *failures,
-		 int64 *refused)
+/* Raises 54000 for a result that is larger than the job's handler may return. */
+static void
+check_result(const UnrdfJob *job, Jsonb *result)
 {
-	Endings all = {palloc0(Max(1, n) * sizeof(Ending)), 0};
+	const UnrdfHandler *handler = UnrdfHandlerOf(job);
+
+	if (handler && result)
+		UnrdfCheckResult(handler, result);
+}
+
+/* Writes what became of the jobs of tokens. Returns how many were refused. */
+static int
+end_jobs(const int64 *tokens, int n, const Said *said, int64 *refused)
+{
+	Endings all = {palloc0(Max(1, n) * sizeof(Ending)), 0, said->snooze_ms};
 	Jobs jobs;
 	int nrefused = 0;
 
@@ -268,8 +330,9 @@ end_jobs(const int64 *tokens, int n, Jsonb **results, const UnrdfOutsideFailure 
 				UnrdfHeldEnded(item->lease);
 			continue;
 		}
-		item->result = results ? results[i] : NULL;
-		item->failure = failures ? &failures[i] : NULL;
+		item->result = said->results ? said->results[i] : NULL;
+		item->failure = said->failures ? &said->failures[i] : NULL;
+		check_result(&item->job, item->result);
 		all.n++;
 	}
 	close_jobs(&jobs);
@@ -284,7 +347,7 @@ UnrdfCompleteJobs(const int64 *tokens, int n, Jsonb **results, int64 *refused)
 {
 	UnrdfRequirePreload();
 	PreventCommandIfReadOnly("unrdf.complete()");
-	return end_jobs(tokens, n, results, NULL, refused);
+	return end_jobs(tokens, n, &(Said){.results = results}, refused);
 }
 
 /* UnrdfFailJobs records failed attempts, as UnrdfCompleteJobs. */
@@ -293,24 +356,32 @@ UnrdfFailJobs(const int64 *tokens, int n, const UnrdfOutsideFailure *failures, i
 {
 	UnrdfRequirePreload();
 	PreventCommandIfReadOnly("unrdf.fail()");
-	return end_jobs(tokens, n, NULL, failures, refused);
+	return end_jobs(tokens, n, &(Said){.failures = failures}, refused);
 }
 
-/* UnrdfReturnJobs gives jobs back, to be handed out again after a delay; the attempt does not count. As UnrdfCompleteJobs. */
+/* UnrdfSnoozeJobs records attempts that snooze, which are no failures, as UnrdfCompleteJobs. */
 int
-UnrdfReturnJobs(const int64 *tokens, int n, int64 delay_ms, int64 *refused)
+UnrdfSnoozeJobs(const int64 *tokens, int n, int64 delay_ms, int64 *refused)
 {
-	TimestampTz due = delay_ms > 0 ? UnrdfNow() + 1000 * delay_ms : 0;
+	UnrdfRequirePreload();
+	PreventCommandIfReadOnly("unrdf.snooze()");
+	return end_jobs(tokens, n, &(Said){.snooze_ms = delay_ms}, refused);
+}
+
+/* UnrdfReleaseJobs gives jobs back, to be handed out again at once; nothing is recorded. As UnrdfCompleteJobs. */
+int
+UnrdfReleaseJobs(const int64 *tokens, int n, int64 *refused)
+{
 	int nrefused = 0;
 
 	UnrdfRequirePreload();
-	PreventCommandIfReadOnly(delay_ms > 0 ? "unrdf.snooze()" : "unrdf.release()");
+	PreventCommandIfReadOnly("unrdf.release()");
 	for (int i = 0; i < n; i++)
 	{
 		UnrdfLease *lease = UnrdfHeldDecide(tokens[i]);
 
 		if (lease)
-			UnrdfHeldResult(lease, UNRDF_LEASE_BACK, due);
+			UnrdfHeldResult(lease, UNRDF_LEASE_BACK, 0);
 		else
 			refused[nrefused++] = tokens[i];
 	}

@@ -28,7 +28,8 @@ extern int UnrdfClaimJobs(UnrdfClaim *claim, int64 wait_ms, UnrdfClaimed **jobs)
 extern int UnrdfCompleteJobs(const int64 *tokens, int n, Jsonb **results, int64 *refused);
 extern int UnrdfFailJobs(const int64 *tokens, int n, const UnrdfOutsideFailure *failures,
 						 int64 *refused);
-extern int UnrdfReturnJobs(const int64 *tokens, int n, int64 delay_ms, int64 *refused);
+extern int UnrdfSnoozeJobs(const int64 *tokens, int n, int64 delay_ms, int64 *refused);
+extern int UnrdfReleaseJobs(const int64 *tokens, int n, int64 *refused);
 extern int UnrdfHeartbeat(const int64 *tokens, int n, int64 lease_ms, int64 *lost);
 
 #endif /* UNRDF_OUTSIDE_H */

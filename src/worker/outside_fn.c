@@ -11,12 +11,13 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
+#include "base/arg.h"
 #include "queue/config.h"
+#include "queue/handler.h"
 #include "queue/request.h"
 #include "worker/lease.h"
 #include "worker/outside.h"
 
-PG_FUNCTION_INFO_V1(unrdf_register_outside_handler);
 PG_FUNCTION_INFO_V1(unrdf_grant_queue);
 PG_FUNCTION_INFO_V1(unrdf_revoke_queue);
 PG_FUNCTION_INFO_V1(unrdf_claim);
@@ -24,8 +25,8 @@ PG_FUNCTION_INFO_V1(unrdf_complete);
 PG_FUNCTION_INFO_V1(unrdf_complete_many);
 PG_FUNCTION_INFO_V1(unrdf_fail);
 PG_FUNCTION_INFO_V1(unrdf_fail_many);
-PG_FUNCTION_INFO_V1(unrdf_snooze);
-PG_FUNCTION_INFO_V1(unrdf_snooze_many);
+PG_FUNCTION_INFO_V1(unrdf_snooze_lease);
+PG_FUNCTION_INFO_V1(unrdf_snooze_leases);
 PG_FUNCTION_INFO_V1(unrdf_release);
 PG_FUNCTION_INFO_V1(unrdf_heartbeat);
 PG_FUNCTION_INFO_V1(unrdf_holds_lease);
@@ -34,31 +35,11 @@ PG_FUNCTION_INFO_V1(unrdf_holds_lease);
 static int64
 positive_interval(FunctionCallInfo fcinfo, int arg, const char *name)
 {
-	int64 ms = UnrdfIntervalArg(PG_GETARG_INTERVAL_P(arg), name);
+	int64 ms = UnrdfArgMillis(fcinfo, arg, name);
 
 	if (ms < 1)
-		UnrdfOutOfRange(name, "between 1 ms and 24 days");
+		UnrdfArgRefuse(name, "between 1 ms and 24 days");
 	return ms;
-}
-
-Datum
-unrdf_register_outside_handler(PG_FUNCTION_ARGS)
-{
-	static const char *const names[] = {"name", "max_attempts", "timeout", "backoff",
-										"backoff_cap"};
-	int backoff;
-	int cap;
-
-	for (int i = 0; i < lengthof(names); i++)
-		UnrdfRequireNotNull(fcinfo, i, names[i]);
-	backoff = (int) UnrdfIntervalArg(PG_GETARG_INTERVAL_P(3), "backoff");
-	cap = (int) UnrdfIntervalArg(PG_GETARG_INTERVAL_P(4), "backoff_cap");
-	if (cap < backoff)
-		UnrdfOutOfRange("backoff_cap", "at least backoff");
-	UnrdfRegisterOutsideHandler(
-		PG_GETARG_TEXT_PP(0), UnrdfRangeArg(fcinfo, 1, "max_attempts", 1, UNRDF_MAX_ATTEMPTS),
-		(int) UnrdfIntervalArg(PG_GETARG_INTERVAL_P(2), "timeout"), backoff, cap);
-	PG_RETURN_VOID();
 }
 
 Datum
@@ -88,7 +69,7 @@ one_token(FunctionCallInfo fcinfo)
 {
 	Tokens t = {1, palloc(sizeof(int64)), palloc(sizeof(int64))};
 
-	UnrdfRequireNotNull(fcinfo, 0, "token");
+	UnrdfArgNotNull(fcinfo, 0, "token");
 	t.tokens[0] = PG_GETARG_INT64(0);
 	return t;
 }
@@ -99,7 +80,7 @@ many_tokens(FunctionCallInfo fcinfo)
 	Tokens t;
 	Datum *values;
 
-	UnrdfRequireNotNull(fcinfo, 0, "tokens");
+	UnrdfArgNotNull(fcinfo, 0, "tokens");
 	t.n = UnrdfElements(fcinfo, 0, "tokens", INT8OID, &values, NULL);
 	t.tokens = palloc(Max(1, t.n) * sizeof(int64));
 	t.refused = palloc(Max(1, t.n) * sizeof(int64));
@@ -136,12 +117,12 @@ read_claim(FunctionCallInfo fcinfo, UnrdfClaim *claim)
 {
 	Datum *queues;
 
-	UnrdfRequireNotNull(fcinfo, 0, "queues");
+	UnrdfArgNotNull(fcinfo, 0, "queues");
 	claim->nqueues = UnrdfElements(fcinfo, 0, "queues", TEXTOID, &queues, NULL);
 	if (claim->nqueues == 0 || claim->nqueues > UNRDF_CLAIM_QUEUES)
-		UnrdfOutOfRange("queues", "an array of 1 to 64 names");
-	UnrdfRequireNotNull(fcinfo, 1, "n");
-	claim->n = UnrdfRangeArg(fcinfo, 1, "n", 1, UNRDF_CLAIM_JOBS);
+		UnrdfArgRefuse("queues", "an array of 1 to 64 names");
+	UnrdfArgNotNull(fcinfo, 1, "n");
+	claim->n = UnrdfArgRange(fcinfo, 1, "n", 1, UNRDF_CLAIM_JOBS);
 	claim->lease = PG_ARGISNULL(2) ? -1 : 1000 * positive_interval(fcinfo, 2, "lease");
 	claim->pid = PG_ARGISNULL(2) ? MyProcPid : 0;
 	for (int i = 0; i < claim->nqueues; i++)
@@ -178,7 +159,7 @@ unrdf_claim(PG_FUNCTION_ARGS)
 	UnrdfClaim claim = {0};
 	UnrdfClaimed *jobs;
 	Datum *queues = read_claim(fcinfo, &claim);
-	int64 wait = PG_ARGISNULL(3) ? -1 : UnrdfIntervalArg(PG_GETARG_INTERVAL_P(3), "wait");
+	int64 wait = PG_ARGISNULL(3) ? -1 : UnrdfArgMillis(fcinfo, 3, "wait");
 	int n;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -210,7 +191,7 @@ unrdf_complete_many(PG_FUNCTION_ARGS)
 		int n = UnrdfElements(fcinfo, 1, "results", JSONBOID, &values, &isnull);
 
 		if (n != t.n)
-			UnrdfOutOfRange("results", "as long as tokens");
+			UnrdfArgRefuse("results", "as long as tokens");
 		results = palloc(Max(1, n) * sizeof(Jsonb *));
 		for (int i = 0; i < n; i++)
 			results[i] = isnull[i] ? NULL : DatumGetJsonbP(values[i]);
@@ -226,7 +207,7 @@ sqlstate_of(text *value)
 	if (VARSIZE_ANY_EXHDR(value) != 5 ||
 		strspn(text_to_cstring(value), "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 ||
 		strncmp(s, "00", 2) == 0)
-		UnrdfOutOfRange("sqlstate", "five digits or capital letters, and an error's");
+		UnrdfArgRefuse("sqlstate", "five digits or capital letters, and an error's");
 	return MAKE_SQLSTATE(s[0], s[1], s[2], s[3], s[4]);
 }
 
@@ -236,10 +217,10 @@ read_failure(FunctionCallInfo fcinfo)
 {
 	UnrdfOutsideFailure f = {0};
 
-	UnrdfRequireNotNull(fcinfo, 2, "sqlstate");
-	UnrdfRequireNotNull(fcinfo, 4, "permanently");
+	UnrdfArgNotNull(fcinfo, 2, "sqlstate");
+	UnrdfArgNotNull(fcinfo, 4, "permanently");
 	f.sqlstate = sqlstate_of(PG_GETARG_TEXT_PP(2));
-	f.pause_ms = PG_ARGISNULL(3) ? -1 : UnrdfIntervalArg(PG_GETARG_INTERVAL_P(3), "retry_in");
+	f.pause_ms = PG_ARGISNULL(3) ? -1 : UnrdfArgMillis(fcinfo, 3, "retry_in");
 	f.last = PG_GETARG_BOOL(4);
 	return f;
 }
@@ -250,7 +231,7 @@ unrdf_fail(PG_FUNCTION_ARGS)
 	Tokens t = one_token(fcinfo);
 	UnrdfOutsideFailure failure = read_failure(fcinfo);
 
-	UnrdfRequireNotNull(fcinfo, 1, "message");
+	UnrdfArgNotNull(fcinfo, 1, "message");
 	failure.message = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	return not_refused(&t, UnrdfFailJobs(t.tokens, 1, &failure, t.refused));
 }
@@ -264,10 +245,10 @@ unrdf_fail_many(PG_FUNCTION_ARGS)
 	UnrdfOutsideFailure *failures;
 	UnrdfOutsideFailure failure = read_failure(fcinfo);
 
-	UnrdfRequireNotNull(fcinfo, 1, "messages");
+	UnrdfArgNotNull(fcinfo, 1, "messages");
 	n = UnrdfElements(fcinfo, 1, "messages", TEXTOID, &messages, NULL);
 	if (n != t.n)
-		UnrdfOutOfRange("messages", "as long as tokens");
+		UnrdfArgRefuse("messages", "as long as tokens");
 	failures = palloc(Max(1, n) * sizeof(UnrdfOutsideFailure));
 	for (int i = 0; i < n; i++)
 	{
@@ -278,23 +259,23 @@ unrdf_fail_many(PG_FUNCTION_ARGS)
 }
 
 Datum
-unrdf_snooze(PG_FUNCTION_ARGS)
+unrdf_snooze_lease(PG_FUNCTION_ARGS)
 {
 	Tokens t = one_token(fcinfo);
 
-	UnrdfRequireNotNull(fcinfo, 1, "delay");
+	UnrdfArgNotNull(fcinfo, 1, "delay");
 	return not_refused(
-		&t, UnrdfReturnJobs(t.tokens, 1, positive_interval(fcinfo, 1, "delay"), t.refused));
+		&t, UnrdfSnoozeJobs(t.tokens, 1, positive_interval(fcinfo, 1, "delay"), t.refused));
 }
 
 Datum
-unrdf_snooze_many(PG_FUNCTION_ARGS)
+unrdf_snooze_leases(PG_FUNCTION_ARGS)
 {
 	Tokens t = many_tokens(fcinfo);
 
-	UnrdfRequireNotNull(fcinfo, 1, "delay");
+	UnrdfArgNotNull(fcinfo, 1, "delay");
 	return refused_array(
-		&t, UnrdfReturnJobs(t.tokens, t.n, positive_interval(fcinfo, 1, "delay"), t.refused));
+		&t, UnrdfSnoozeJobs(t.tokens, t.n, positive_interval(fcinfo, 1, "delay"), t.refused));
 }
 
 Datum
@@ -302,7 +283,7 @@ unrdf_release(PG_FUNCTION_ARGS)
 {
 	Tokens t = many_tokens(fcinfo);
 
-	return refused_array(&t, UnrdfReturnJobs(t.tokens, t.n, 0, t.refused));
+	return refused_array(&t, UnrdfReleaseJobs(t.tokens, t.n, t.refused));
 }
 
 Datum
@@ -310,7 +291,7 @@ unrdf_heartbeat(PG_FUNCTION_ARGS)
 {
 	Tokens t = many_tokens(fcinfo);
 
-	UnrdfRequireNotNull(fcinfo, 1, "lease");
+	UnrdfArgNotNull(fcinfo, 1, "lease");
 	return refused_array(
 		&t, UnrdfHeartbeat(t.tokens, t.n, positive_interval(fcinfo, 1, "lease"), t.refused));
 }

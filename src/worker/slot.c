@@ -21,6 +21,9 @@
 
 UnrdfSlot *UnrdfSlots = NULL;
 
+/* of this executor, or the executor that this is a session of */
+UnrdfSlot *UnrdfMySlot = NULL;
+
 static void
 init_slots(void *block)
 {
@@ -35,8 +38,11 @@ init_slots(void *block)
 		pg_atomic_init_u32(&slots[i].handler, 0);
 		pg_atomic_init_u32(&slots[i].queue, 0);
 		pg_atomic_init_u32(&slots[i].attempt, 0);
+		pg_atomic_init_u32(&slots[i].failed, 0);
 		pg_atomic_init_u64(&slots[i].jobs, 0);
 		pg_atomic_init_u64(&slots[i].transactions, 0);
+		pg_atomic_init_u32(&slots[i].session_pid, 0);
+		pg_atomic_init_u32(&slots[i].progress.version, 0);
 	}
 }
 
@@ -107,10 +113,22 @@ UnrdfSlotAdd(UnrdfSlot *slot, const UnrdfEntry *entry)
 	task->tid = entry->tid;
 	task->kind = entry->kind;
 	task->result = UNRDF_TASK_UNTOUCHED;
+	task->failed = entry->failed;
 	task->attempt = entry->attempt;
 	task->micros = 0;
 	task->retry_at = 0;
 	return task;
+}
+
+/* UnrdfSlotRuns tells whether an executor of the database runs a job just now. */
+bool
+UnrdfSlotRuns(Oid dboid, int64 job)
+{
+	for (int i = 0; i < unrdf_executor_slots; i++)
+		if (UnrdfSlotGet(&UnrdfSlots[i]) == UNRDF_SLOT_ASSIGNED && UnrdfSlots[i].dboid == dboid &&
+			pg_atomic_read_u64(&UnrdfSlots[i].job) == (uint64) job)
+			return true;
+	return false;
 }
 
 /*
@@ -126,6 +144,10 @@ UnrdfSlotInterrupt(Oid dboid, int64 job)
 
 		if (UnrdfSlotGet(slot) == UNRDF_SLOT_ASSIGNED && slot->dboid == dboid &&
 			pg_atomic_read_u64(&slot->job) == (uint64) job)
-			kill(slot->pid, SIGINT);
+		{
+			int session = (int) pg_atomic_read_u32(&slot->session_pid);
+
+			kill(session ? session : slot->pid, SIGINT);
+		}
 	}
 }

@@ -26,7 +26,8 @@ typedef enum UnrdfTaskResult
 {
 	UNRDF_TASK_UNTOUCHED, /* not run, or rolled back: hand it out again */
 	UNRDF_TASK_ENDED,     /* a receipt exists */
-	UNRDF_TASK_RETRY      /* failed; due again at retry_at */
+	UNRDF_TASK_RETRY,     /* failed; due again at retry_at */
+	UNRDF_TASK_SNOOZES    /* likewise, but no failure */
 } UnrdfTaskResult;
 
 typedef struct UnrdfTask
@@ -35,6 +36,7 @@ typedef struct UnrdfTask
 	ItemPointerData tid;
 	uint8 kind;
 	uint8 result;
+	bool failed;   /* an earlier attempt has */
 	int32 attempt; /* number of this attempt */
 	int32 micros;  /* run time */
 	TimestampTz retry_at;
@@ -56,6 +58,24 @@ typedef enum UnrdfSlotState
 	UNRDF_SLOT_DEAD
 } UnrdfSlotState;
 
+#define UNRDF_NOTE_MAX 256
+
+/* What a job has said of its progress. Written by the process that runs it; odd while being written. */
+typedef struct UnrdfProgress
+{
+	pg_atomic_uint32 version;
+	int64 job; /* 0: none; of another job than the slot's it means nothing any more */
+	int32 attempt;
+	int32 handler;
+	Oid owner;
+	int64 done;
+	int64 total; /* -1: not known */
+	TimestampTz started_at;
+	TimestampTz changed_at;
+	bool has_note;
+	char note[UNRDF_NOTE_MAX];
+} UnrdfProgress;
+
 typedef struct UnrdfSlot
 {
 	pg_atomic_uint32 state;
@@ -68,24 +88,30 @@ typedef struct UnrdfSlot
 	pg_atomic_uint32 handler; /* of that job */
 	pg_atomic_uint32 queue;   /* likewise */
 	pg_atomic_uint32 attempt;
-	TimestampTz since;     /* of the state, or of the running job */
-	pg_atomic_uint64 jobs; /* finished, since the executor started */
+	pg_atomic_uint32 failed; /* an earlier attempt has */
+	TimestampTz since;       /* of the state, or of the running job */
+	pg_atomic_uint64 jobs;   /* finished, since the executor started */
 	pg_atomic_uint64 transactions;
 	int32
 		ntasks; /* the rest: written before ASSIGNED by the dispatcher, before DONE by the executor */
 	int32 running;     /* index of the task being run singly, or -1 */
 	int64 busy_micros; /* of the last set of tasks */
 	int64 wall_micros;
+	Oid session_owner;            /* set by the executor for a session that is to run its task, */
+	pg_atomic_uint32 session_pid; /* and the session's process; 0: none */
+	UnrdfProgress progress;
 	UnrdfTask tasks[UNRDF_TASKS];
 } UnrdfSlot;
 
 extern UnrdfSlot *UnrdfSlots;
+extern UnrdfSlot *UnrdfMySlot;
 
 extern void UnrdfSlotInit(void);
 extern UnrdfSlotState UnrdfSlotGet(UnrdfSlot *slot);
 extern bool UnrdfSlotSet(UnrdfSlot *slot, UnrdfSlotState from, UnrdfSlotState to);
 extern UnrdfSlot *UnrdfSlotReserve(Oid dboid);
 extern UnrdfTask *UnrdfSlotAdd(UnrdfSlot *slot, const UnrdfEntry *entry);
+extern bool UnrdfSlotRuns(Oid dboid, int64 job);
 extern void UnrdfSlotInterrupt(Oid dboid, int64 job);
 
 #endif /* UNRDF_SLOT_H */

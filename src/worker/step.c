@@ -15,8 +15,7 @@
 
 #include "base/plan.h"
 #include "base/shmem.h"
-#include "queue/job.h"
-#include "worker/executor.h"
+#include "queue/current.h"
 #include "worker/worker.h"
 
 #define FIRST_TO_LAST                                                                     \

@@ -6,7 +6,7 @@
 
 #include "utils/hsearch.h"
 
-#include "queue/config.h"
+#include "queue/handler.h"
 #include "worker/timing.h"
 
 #define NO_GROUPS_FOR 32 /* successes after a failure */
@@ -33,7 +33,7 @@ wants_own_transaction(int32 id)
 {
 	const UnrdfHandler *handler = UnrdfHandlerById(id);
 
-	return handler && handler->own_transaction;
+	return handler && (handler->own_transaction || UnrdfHandlerRepeats(handler));
 }
 
 /* UnrdfTimingKnow makes a handler known. Inside a transaction. */
@@ -76,7 +76,7 @@ UnrdfTimingTake(UnrdfTimings *timings, int32 handler, const UnrdfTask *task)
 
 	if (t == NULL)
 		return;
-	if (task->result == UNRDF_TASK_RETRY)
+	if (task->result == UNRDF_TASK_RETRY || task->result == UNRDF_TASK_SNOOZES)
 		t->failures = NO_GROUPS_FOR;
 	else if (t->failures > 0)
 		t->failures--;

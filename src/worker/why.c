@@ -34,6 +34,7 @@
 #include "base/plan.h"
 #include "ledger/receipt.h"
 #include "queue/config.h"
+#include "queue/handler.h"
 #include "queue/job.h"
 #include "queue/waiting.h"
 #include "worker/lease.h"
@@ -78,7 +79,7 @@ static UnrdfPlan queue_of = {
 	1,
 	{INT4OID}};
 static UnrdfPlan last_attempt = {
-	"SELECT a.n, a.retry_at, a.sqlstate, a.message FROM unrdf.attempt AS a WHERE a.job OPERATOR(pg_catalog.=) $1"
+	"SELECT a.n, a.retry_at, a.sqlstate, a.message, a.failures, a.snoozed FROM unrdf.attempt AS a WHERE a.job OPERATOR(pg_catalog.=) $1"
 	" ORDER BY a.n DESC LIMIT 1",
 	1,
 	{INT8OID}};
@@ -519,48 +520,83 @@ is_paused(Why *w)
 	return true;
 }
 
-static bool
-is_retrying(Why *w)
+/* What is recorded of its last attempt. */
+typedef struct LastAttempt
+{
+	int32 n; /* 0: there was none */
+	int32 failures;
+	bool snoozed;
+	TimestampTz retry_at;
+	char *state;
+	char *message;
+} LastAttempt;
+
+static void
+read_last_attempt(Why *w, LastAttempt *a)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Datum value = Int64GetDatum(w->job.id);
-	TimestampTz retry_at = 0;
-	char *state = NULL;
-	char *message = NULL;
-	int32 n = 0;
 	bool isnull;
 
+	memset(a, 0, sizeof(*a));
 	SPI_connect();
 	if (UnrdfExecuteLatest(&last_attempt, &value, NULL) == 1)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
 
-		n = DatumGetInt32(UnrdfResult(0, 0, &isnull));
-		retry_at = DatumGetTimestampTz(UnrdfResult(0, 1, &isnull));
-		state = TextDatumGetCString(UnrdfResult(0, 2, &isnull));
-		message = TextDatumGetCString(UnrdfResult(0, 3, &isnull));
+		a->n = DatumGetInt32(UnrdfResult(0, 0, &isnull));
+		a->retry_at = DatumGetTimestampTz(UnrdfResult(0, 1, &isnull));
+		a->failures = DatumGetInt32(UnrdfResult(0, 4, &isnull));
+		a->snoozed = DatumGetBool(UnrdfResult(0, 5, &isnull));
+		if (!a->snoozed)
+		{
+			a->state = TextDatumGetCString(UnrdfResult(0, 2, &isnull));
+			a->message = TextDatumGetCString(UnrdfResult(0, 3, &isnull));
+		}
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
-	if (n == 0)
+}
+
+static bool
+is_retrying(Why *w)
+{
+	LastAttempt a;
+
+	read_last_attempt(w, &a);
+	if (a.n == 0)
 		return false;
-	fact_number(w, "failed_attempts", n);
-	fact_text(w, "sqlstate", state);
-	if (w->own)
-		fact_text(w, "error", message);
-	if (retry_at <= UnrdfNow())
+	fact_number(w, "failed_attempts", a.failures);
+	if (!a.snoozed)
+		fact_text(w, "sqlstate", a.state);
+	if (!a.snoozed && w->own)
+		fact_text(w, "error", a.message);
+	if (a.retry_at <= UnrdfNow())
 		return false;
-	say(w, "retrying", "It is tried again at %s: attempt %d failed with %s%s%s.",
-		fact_time(w, "due_at", retry_at), n, state, w->own ? ", " : "", w->own ? message : "");
+	if (a.snoozed)
+		say(w, "snoozes", "It snoozes until %s, as it said in attempt %d.",
+			fact_time(w, "due_at", a.retry_at), a.n);
+	else
+		say(w, "retrying", "It is tried again at %s: attempt %d failed with %s%s%s.",
+			fact_time(w, "due_at", a.retry_at), a.n, a.state, w->own ? ", " : "",
+			w->own ? a.message : "");
 	return true;
 }
 
 static bool
 is_scheduled(Why *w)
 {
+	const char *due_at;
+
 	if (w->job.run_at == 0 || w->job.run_at <= UnrdfNow())
 		return false;
-	say(w, "scheduled", "It is scheduled for %s.", fact_time(w, "due_at", w->job.run_at));
+	due_at = fact_time(w, "due_at", w->job.run_at);
+	if (w->job.debounced_since == 0)
+		say(w, "scheduled", "It is scheduled for %s.", due_at);
+	else
+		say(w, "debounced",
+			"It is debounced until %s, since %s: a new one of its key takes its place.", due_at,
+			fact_time(w, "debounced_since", w->job.debounced_since));
 	return true;
 }
 

@@ -14,6 +14,7 @@ extern PGDLLEXPORT void UnrdfIntegratorMain(Datum arg);
 extern PGDLLEXPORT void UnrdfPublisherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfReleaserMain(Datum arg);
 extern PGDLLEXPORT void UnrdfExecutorMain(Datum arg);
+extern PGDLLEXPORT void UnrdfSessionMain(Datum arg);
 extern PGDLLEXPORT void UnrdfSentinelMain(Datum arg);
 
 extern void UnrdfLauncherInit(void);

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -11,11 +12,15 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "base/arg.h"
 #include "base/clock.h"
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "queue/config.h"
+#include "queue/current.h"
+#include "queue/handler.h"
 #include "worker/lease.h"
+#include "worker/progress.h"
 #include "worker/restore.h"
 #include "worker/slot.h"
 #include "worker/worker.h"
@@ -24,6 +29,10 @@ PG_FUNCTION_INFO_V1(unrdf_cancel);
 PG_FUNCTION_INFO_V1(unrdf_revive);
 PG_FUNCTION_INFO_V1(unrdf_wait);
 PG_FUNCTION_INFO_V1(unrdf_workers);
+PG_FUNCTION_INFO_V1(unrdf_current_job);
+PG_FUNCTION_INFO_V1(unrdf_progress);
+PG_FUNCTION_INFO_V1(unrdf_snooze);
+PG_FUNCTION_INFO_V1(unrdf_job_progress);
 PG_FUNCTION_INFO_V1(unrdf_restore_begins);
 PG_FUNCTION_INFO_V1(unrdf_restore_ends);
 PG_FUNCTION_INFO_V1(unrdf_finish_restore);
@@ -217,6 +226,95 @@ unrdf_workers(PG_FUNCTION_ARGS)
 	put_databases(rsinfo);
 	put_executors(rsinfo);
 	put_leases(rsinfo);
+	return (Datum) 0;
+}
+
+Datum
+unrdf_current_job(PG_FUNCTION_ARGS)
+{
+	const UnrdfJob *job = UnrdfCurrentJob.job;
+	TupleDesc desc;
+	Datum values[9] = {0};
+	bool isnull[9];
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	memset(isnull, job == NULL, sizeof(isnull));
+	if (job)
+	{
+		char *queue = UnrdfQueueName(job->queue);
+
+		values[0] = Int64GetDatum(job->id);
+		values[1] = Int32GetDatum(UnrdfCurrentJob.attempt);
+		values[2] = CStringGetTextDatum(UnrdfCurrentJob.handler);
+		values[3] = queue ? CStringGetTextDatum(queue) : (Datum) 0;
+		isnull[3] = queue == NULL;
+		values[4] = Int32GetDatum(job->priority);
+		values[5] = PointerGetDatum(job->key);
+		isnull[5] = job->key == NULL;
+		values[6] = ObjectIdGetDatum(job->owner);
+		values[7] = TimestampTzGetDatum(job->enqueued_at);
+		values[8] = TimestampTzGetDatum(UnrdfCurrentJob.started);
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull)));
+}
+
+Datum
+unrdf_progress(PG_FUNCTION_ARGS)
+{
+	int64 total = -1;
+
+	UnrdfArgNotNull(fcinfo, 0, "done");
+	if (PG_GETARG_INT64(0) < 0)
+		UnrdfArgRefuse("done", "at least 0");
+	if (!PG_ARGISNULL(1) && (total = PG_GETARG_INT64(1)) < 0)
+		UnrdfArgRefuse("total", "at least 0");
+	UnrdfProgressSet(PG_GETARG_INT64(0), total, PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
+	PG_RETURN_VOID();
+}
+
+Datum
+unrdf_snooze(PG_FUNCTION_ARGS)
+{
+	int64 ms = UnrdfIntervalMillis(PG_GETARG_INTERVAL_P(0));
+
+	if (ms < 0)
+		UnrdfArgRefuse("delay", "at least 0");
+	UnrdfSnooze(ms);
+	PG_RETURN_VOID();
+}
+
+Datum
+unrdf_job_progress(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; UnrdfShmem && i < unrdf_executor_slots; i++)
+	{
+		Datum values[10] = {0};
+		bool isnull[10] = {0};
+		UnrdfProgress p;
+		const UnrdfHandler *handler;
+		int pid;
+
+		if (!UnrdfProgressGet(&UnrdfSlots[i], &p, &pid))
+			continue;
+		handler = UnrdfHandlerById(p.handler);
+		values[0] = Int64GetDatum(p.job);
+		values[1] = Int32GetDatum(p.attempt);
+		values[2] = CStringGetTextDatum(handler ? handler->name : "");
+		values[3] = ObjectIdGetDatum(p.owner);
+		values[4] = Int32GetDatum(pid);
+		values[5] = Int64GetDatum(p.done);
+		values[6] = Int64GetDatum(p.total);
+		isnull[6] = p.total < 0;
+		values[7] = CStringGetTextDatum(p.note);
+		isnull[7] = !p.has_note;
+		values[8] = TimestampTzGetDatum(p.started_at);
+		values[9] = TimestampTzGetDatum(p.changed_at);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+	}
 	return (Datum) 0;
 }
 

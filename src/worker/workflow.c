@@ -28,6 +28,8 @@
 #include "ledger/record.h"
 #include "queue/closing.h"
 #include "queue/config.h"
+#include "queue/current.h"
+#include "queue/handler.h"
 #include "queue/workflow.h"
 #include "worker/ending.h"
 #include "worker/executor.h"
@@ -238,6 +240,14 @@ queue_of_compensation(int32 queue)
 	return UnrdfQueueHold(queue) ? queue : UNRDF_DEFAULT_QUEUE;
 }
 
+static int32
+newest_version(int32 handler)
+{
+	const UnrdfHandler *h = UnrdfHandlerById(handler);
+
+	return h ? h->newest : 1;
+}
+
 /* Enqueues the compensations of what has succeeded, each waiting for the one before. */
 static void
 enqueue_compensations(int64 workflow)
@@ -262,6 +272,7 @@ enqueue_compensations(int64 workflow)
 		c.job.queue = queue_of_compensation(step.job.queue);
 		c.job.priority = step.job.priority;
 		c.job.handler = step.compensate;
+		c.job.handler_version = newest_version(step.compensate);
 		c.job.owner = step.job.owner;
 		c.job.timeout_ms = -1;
 		c.job.flow = UnrdfFlowFor(step.job.flow, step.compensate);

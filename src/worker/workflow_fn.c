@@ -7,7 +7,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
-#include "queue/request.h"
+#include "base/arg.h"
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(unrdf_cancel_workflow);
@@ -23,7 +23,7 @@ unrdf_cancel_workflow(PG_FUNCTION_ARGS)
 Datum
 unrdf_step_done(PG_FUNCTION_ARGS)
 {
-	Jsonb *result = UnrdfStepDone(UnrdfCheckedName(PG_GETARG_DATUM(0), "name"));
+	Jsonb *result = UnrdfStepDone(UnrdfArgName(PG_GETARG_DATUM(0), "name"));
 
 	if (result == NULL)
 		PG_RETURN_NULL();
@@ -33,6 +33,6 @@ unrdf_step_done(PG_FUNCTION_ARGS)
 Datum
 unrdf_save_step(PG_FUNCTION_ARGS)
 {
-	UnrdfSaveStep(UnrdfCheckedName(PG_GETARG_DATUM(0), "name"), PG_GETARG_JSONB_P(1));
+	UnrdfSaveStep(UnrdfArgName(PG_GETARG_DATUM(0), "name"), PG_GETARG_JSONB_P(1));
 	PG_RETURN_VOID();
 }

@@ -30,16 +30,12 @@ SELECT unrdf.revive(-1);
 -- Nulls: 22004
 SELECT unrdf.enqueue(NULL);
 SELECT unrdf.enqueue('err_noop', NULL);
-SELECT unrdf.enqueue('err_noop', queue => NULL);
-SELECT unrdf.enqueue('err_noop', priority => NULL);
 SELECT unrdf.enqueue_many(NULL, '{1}');
 SELECT unrdf.enqueue_many('err_noop', NULL);
 SELECT unrdf.enqueue_many('err_noop', '{1,NULL}');
 SELECT unrdf.wait(NULL);
 SELECT unrdf.record(NULL, 'err');
 SELECT unrdf.record('create', NULL);
-SELECT unrdf.enqueue_many('err_noop', '{1}', queue => NULL);
-SELECT unrdf.enqueue_many('err_noop', '{1}', priority => NULL);
 -- strict ones answer null; what may be null stands for the default
 SELECT unrdf.cancel(NULL) IS NULL AND unrdf.revive(NULL) IS NULL AND unrdf.receipt(NULL) IS NULL AND unrdf.canonical_receipt(NULL) IS NULL
 	AND unrdf.canonical_json(NULL) IS NULL AND unrdf.leaf_index(NULL) IS NULL AND unrdf.grant_access(NULL, 'producer') IS NULL AND unrdf.grant_access('pg_monitor', NULL) IS NULL AS strict;

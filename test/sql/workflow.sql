@@ -278,7 +278,6 @@ SELECT unrdf.enqueue_after('{}', NULL);
 SELECT unrdf.enqueue_after('{}', 'wf_act', NULL);
 SELECT unrdf.enqueue_after('{}', 'nobody');
 SELECT unrdf.enqueue_after('{}', 'wf_act', queue => 'nowhere');
-SELECT unrdf.enqueue_after('{}', 'wf_act', queue => NULL);
 SELECT unrdf.enqueue_after('{}', 'wf_act', priority => 10);
 SELECT unrdf.enqueue_after('{}', 'wf_act', run_at => 'infinity');
 SELECT unrdf.enqueue_after('{}', 'wf_act', max_attempts => 0);
