@@ -31,6 +31,8 @@
 #include "queue/depth.h"
 
 #define LOOK_INTERVAL 20 /* ms */
+/* how long who removes a queue waits for those who just then write jobs, which may be other queues' */
+#define PATIENCE USECS_PER_SEC
 
 static UnrdfPlan set_draining = {
 	"INSERT INTO unrdf.queue_state AS s (queue, draining, changed_by) VALUES ($1, $2, $3)"
@@ -260,8 +262,8 @@ UnrdfQueueCheckUnused(text *name)
 }
 
 /*
- * UnrdfQueueRemove removes a queue that is shut. Raises 55006 where it has an open job or a schedule, 55000 where it takes
- * jobs.
+ * UnrdfQueueRemove removes a queue that is shut. Raises 55006 where it has an open job or somebody uses it, 55000 where it takes
+ * jobs, 55P03 where somebody writes jobs all that time: it may be into this queue, that was not shut then.
  */
 void
 UnrdfQueueRemove(text *name)
@@ -272,8 +274,8 @@ UnrdfQueueRemove(text *name)
 
 	PreventCommandIfReadOnly("unrdf.remove_queue()");
 	(void) check_closed(queue, name, &lock_state);
-	if (!wait_for_enqueuers(UnrdfTicks()))
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+	if (!wait_for_enqueuers(UnrdfTicks() + PATIENCE))
+		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 						errmsg("queue \"%s\" may still get jobs", text_to_cstring(name)),
 						errhint("unrdf.queue_is_shut() waits until it cannot.")));
 	SPI_connect();

@@ -208,6 +208,22 @@ is($node->safe_psql('postgres', q(SELECT count(*) FROM unrdf.jobs AS j WHERE j.q
 assert_effects($node, 'postgres', 'moved');
 assert_numbers('moved');
 
+# One that is dropped while somebody enqueues in another, all of the time
+my $elsewhere = $node->background_psql('postgres', on_error_stop => 0);
+$elsewhere->query_until(qr/begun/, q(\echo begun
+DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 3755) LOOP PERFORM unrdf.enqueue('effect', queue => 'free'), pg_sleep(0.01); COMMIT; END LOOP; END $$;
+));
+for my $i (1 .. 5)
+{
+	$node->safe_psql('postgres', "SELECT unrdf.create_queue('passing$i')");
+	$node->safe_psql('postgres', "CALL unrdf.drop_queue('passing$i')");
+}
+is($node->safe_psql('postgres', q(SELECT count(*) FROM unrdf.queues WHERE name LIKE 'passing%')), '0', 'who enqueues elsewhere does not keep a queue from being dropped');
+$lock->query_safe('SELECT pg_advisory_lock(3755)');
+$elsewhere->quit;
+$lock->query_safe('SELECT pg_advisory_unlock(3755)');
+wait_for($node, 'postgres', q(SELECT unrdf.queue_depth('free') = 0));
+
 # Ten thousand queues
 $node->safe_psql('postgres', q(SELECT count(unrdf.create_queue('many' || i)) FROM generate_series(1, 10000) AS i));
 $node->safe_psql('postgres', q(SELECT unrdf.enqueue('effect', queue => 'many' || i, run_at => now() + interval '1 day') FROM generate_series(1, 10000, 7) AS i));
