@@ -10,7 +10,7 @@
 #include "utils/timestamp.h"
 
 #define UNRDF_MAX_DATABASES 64
-#define UNRDF_LANE_BITS 1024
+#define UNRDF_LANE_BITS 20480
 #define UNRDF_WAIT_BUCKETS 64
 #define UNRDF_REASON_MAX 256
 #define UNRDF_LWLOCKS 2

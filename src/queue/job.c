@@ -29,10 +29,14 @@ struct UnrdfJobWriter
 	uint64 xid;
 };
 
-/* UnrdfLaneBit returns the bit of UnrdfDatabase.lanes that stands for a lane; lanes may share one. */
+/*
+ * UnrdfLaneBit returns the bit of UnrdfDatabase.lanes that stands for a lane. Lanes of one priority may share one, and then
+ * their queues share all.
+ */
 int
 UnrdfLaneBit(int32 queue, int priority)
 {
+	StaticAssertStmt(UNRDF_LANE_BITS % UNRDF_PRIORITIES == 0, "a bit has one priority");
 	return (int) (((uint32) queue * UNRDF_PRIORITIES + priority) % UNRDF_LANE_BITS);
 }
 

@@ -87,6 +87,8 @@ UnrdfLaneSetCreate(MemoryContext context, Size memory, int64 now)
 	set->queue_ids =
 		hash_create("unrdf known queues", 64, &queues, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_init(&set->queues);
+	for (int i = 0; i < (int) lengthof(set->alike); i++)
+		dlist_init(&set->alike[i]);
 	dlist_init(&set->readers);
 	dlist_init(&set->flow_readers);
 	UnrdfChooseInit(set);
@@ -100,6 +102,13 @@ dlist_head *
 UnrdfLaneQueues(UnrdfLaneSet *set)
 {
 	return &set->queues;
+}
+
+/* UnrdfLaneQueuesOfBit returns the list, by `alike`, of the queues of which a lane has this bit (UnrdfLaneBit). */
+dlist_head *
+UnrdfLaneQueuesOfBit(UnrdfLaneSet *set, int bit)
+{
+	return &set->alike[bit / UNRDF_PRIORITIES];
 }
 
 /* UnrdfLaneQueueFind returns a known queue, or NULL. */
@@ -126,6 +135,7 @@ UnrdfLaneQueueGet(UnrdfLaneSet *set, int32 id)
 	queue->settings.weight = 1;
 	queue->timer.queue = queue;
 	dlist_push_tail(&set->queues, &queue->node);
+	dlist_push_tail(UnrdfLaneQueuesOfBit(set, UnrdfLaneBit(id, 0)), &queue->alike);
 	known->queue = queue;
 	return queue;
 }

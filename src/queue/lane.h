@@ -76,6 +76,7 @@ typedef struct UnrdfTimer
 struct UnrdfLaneQueue
 {
 	dlist_node node;
+	dlist_node alike; /* among those whose lanes share bits with its own */
 	int32 id;
 	UnrdfQueue settings;
 	int32 running;
@@ -151,6 +152,7 @@ extern void UnrdfLaneSetMemory(UnrdfLaneSet *set, Size memory);
 extern UnrdfLaneQueue *UnrdfLaneQueueFind(UnrdfLaneSet *set, int32 id);
 extern UnrdfLaneQueue *UnrdfLaneQueueGet(UnrdfLaneSet *set, int32 id);
 extern dlist_head *UnrdfLaneQueues(UnrdfLaneSet *set);
+extern dlist_head *UnrdfLaneQueuesOfBit(UnrdfLaneSet *set, int bit);
 extern UnrdfLane *UnrdfLaneGet(UnrdfLaneSet *set, UnrdfLaneQueue *queue, int priority);
 extern UnrdfEntry *UnrdfEntryFind(UnrdfLaneSet *set, int64 job);
 extern int32 UnrdfEntryQueue(const UnrdfEntry *entry);
@@ -178,6 +180,7 @@ extern void UnrdfReaderInit(UnrdfReader *reader, UnrdfLane *lane, UnrdfFlow *flo
 							MemoryContext context);
 extern bool UnrdfReaderHasMore(const UnrdfReader *reader);
 extern int UnrdfReaderRoom(UnrdfLaneSet *set, const UnrdfReader *reader);
+extern bool UnrdfReadersAreFull(UnrdfLaneSet *set, int bit);
 extern void UnrdfReaderNote(UnrdfLaneSet *set, UnrdfReader *reader);
 extern dlist_head *UnrdfReaders(UnrdfLaneSet *set);
 extern void UnrdfReaderAgain(UnrdfLaneSet *set, UnrdfReader *reader, uint64 xid);

@@ -5,6 +5,7 @@
 
 #include "utils/hsearch.h"
 
+#include "base/shmem.h"
 #include "queue/lane.h"
 
 /* What lane.c, reader.c and choose.c share, and nobody else sees. */
@@ -20,6 +21,7 @@ struct UnrdfLaneSet
 	HTAB *shares; /* by lane and id */
 	HTAB *groups; /* by queue and key */
 	dlist_head queues;
+	dlist_head alike[UNRDF_LANE_BITS / UNRDF_PRIORITIES]; /* queues, by their lanes' bits */
 	int nlanes;
 	int nflows; /* not plain */
 	int nready[UNRDF_SIDES];

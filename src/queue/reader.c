@@ -79,6 +79,34 @@ UnrdfReaderRoom(UnrdfLaneSet *set, const UnrdfReader *reader)
 	return window - kept;
 }
 
+/*
+ * UnrdfReadersAreFull tells whether there are new jobs for a bit's lanes, and none of them has room. Those that have none are told
+ * that there is something to read. A lane that may come into being counts as one with room.
+ */
+bool
+UnrdfReadersAreFull(UnrdfLaneSet *set, int bit)
+{
+	bool any = false;
+	bool room = false;
+	dlist_iter iter;
+
+	dlist_foreach (iter, UnrdfLaneQueuesOfBit(set, bit))
+	{
+		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, alike, iter.cur);
+		UnrdfLane *lane = queue->lanes[bit % UNRDF_PRIORITIES];
+
+		any = true;
+		if (lane == NULL || UnrdfReaderRoom(set, &lane->reader) > 0)
+		{
+			room = true;
+			continue;
+		}
+		lane->reader.behind = true;
+		UnrdfReaderNote(set, &lane->reader);
+	}
+	return any && !room;
+}
+
 /* UnrdfReaderAgain has jobs from this transaction on read once more. */
 void
 UnrdfReaderAgain(UnrdfLaneSet *set, UnrdfReader *reader, uint64 xid)

@@ -24,6 +24,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -285,36 +286,49 @@ read_jobs(Dispatcher *d, UnrdfReader *reader, bool wanted)
 	UnrdfReaderDone(d->lanes, reader, next);
 }
 
-/* Whether the lane of a queue and priority has any job at all. */
-static bool
-lane_exists(int32 queue, int priority)
+/* Returns the first priority after this one that a queue has any job of; UNRDF_PRIORITIES where there is none. */
+static int
+next_lane(int32 queue, int priority)
 {
 	UnrdfLookup l;
-	bool found;
+	int found = UNRDF_PRIORITIES;
+	bool isnull;
 
 	UnrdfLookupBegin(&l, UNRDF_JOB, UNRDF_JOB_LANE_IDX);
 	UnrdfLookupKey(&l, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(queue));
-	UnrdfLookupKey(&l, 2, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(priority));
+	UnrdfLookupKey(&l, 2, BTGreaterStrategyNumber, F_INT2GT, Int16GetDatum(priority));
 	UnrdfLookupStart(&l);
-	found = UnrdfLookupNext(&l, ForwardScanDirection);
+	if (UnrdfLookupNext(&l, ForwardScanDirection))
+		found = DatumGetInt16(slot_getattr(l.slot, JOB_PRIORITY + 1, &isnull));
 	UnrdfLookupEnd(&l);
 	return found;
 }
 
-static bool
-bit_is_set(const uint64 *bits, int bit)
+/* Reads the lanes of a queue, those that have come into being as well. */
+static void
+read_queue(Dispatcher *d, UnrdfLaneQueue *queue)
 {
-	return (bits[bit / 64] >> (bit % 64)) & 1;
+	for (int p = next_lane(queue->id, -1); p < UNRDF_PRIORITIES; p = next_lane(queue->id, p))
+		(void) UnrdfLaneGet(d->lanes, queue, p);
+	for (int p = 0; p < UNRDF_PRIORITIES; p++)
+		if (queue->lanes[p])
+			read_jobs(d, &queue->lanes[p]->reader, true);
 }
 
-/* Makes lanes of a queue that have come into being known, as far as the hints say so. */
+/* Reads the lanes that a bit stands for. */
 static void
-find_lanes(Dispatcher *d, UnrdfLaneQueue *queue, const uint64 *hints, bool sweep)
+read_hinted(Dispatcher *d, int bit)
 {
-	for (int p = 0; p < UNRDF_PRIORITIES; p++)
-		if (queue->lanes[p] == NULL && (sweep || bit_is_set(hints, UnrdfLaneBit(queue->id, p))) &&
-			lane_exists(queue->id, p))
-			(void) UnrdfLaneGet(d->lanes, queue, p);
+	int p = bit % UNRDF_PRIORITIES;
+	dlist_iter iter;
+
+	dlist_foreach (iter, UnrdfLaneQueuesOfBit(d->lanes, bit))
+	{
+		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, alike, iter.cur);
+
+		if (queue->lanes[p] || next_lane(queue->id, p - 1) == p)
+			read_jobs(d, &UnrdfLaneGet(d->lanes, queue, p)->reader, true);
+	}
 }
 
 /* Reads what there is to read; all lanes in a sweep. Inside a transaction. */
@@ -324,15 +338,13 @@ read_lanes(Dispatcher *d, const uint64 *hints, bool sweep)
 	dlist_mutable_iter each;
 	dlist_iter iter;
 
-	dlist_foreach (iter, UnrdfLaneQueues(d->lanes))
-	{
-		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
-
-		find_lanes(d, queue, hints, sweep);
-		for (int p = 0; p < UNRDF_PRIORITIES; p++)
-			if (queue->lanes[p] && (sweep || bit_is_set(hints, UnrdfLaneBit(queue->id, p))))
-				read_jobs(d, &queue->lanes[p]->reader, true);
-	}
+	if (sweep)
+		dlist_foreach (iter, UnrdfLaneQueues(d->lanes))
+			read_queue(d, dlist_container(UnrdfLaneQueue, node, iter.cur));
+	else
+		for (int i = 0; i < UNRDF_LANE_BITS / 64; i++)
+			for (uint64 left = hints[i]; left != 0; left &= left - 1)
+				read_hinted(d, 64 * i + pg_rightmost_one_pos64(left));
 	UnrdfLaneSetMemory(d->lanes, unrdf_dispatcher_memory * (Size) 1024);
 	dlist_foreach_modify (each, UnrdfReaders(d->lanes))
 		read_jobs(d, dlist_container(UnrdfReader, node, each.cur), false);
@@ -427,36 +439,20 @@ move_horizon(Dispatcher *d, int room)
 static bool
 take_hints(Dispatcher *d, uint64 *hints)
 {
-	uint64 full[UNRDF_LANE_BITS / 64] = {0};
-	uint64 open[UNRDF_LANE_BITS / 64] = {0};
 	bool any = false;
-	dlist_iter iter;
 
-	dlist_foreach (iter, UnrdfLaneQueues(d->lanes))
-	{
-		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, node, iter.cur);
-
-		for (int p = 0; p < UNRDF_PRIORITIES; p++)
-		{
-			UnrdfLane *lane = queue->lanes[p];
-			int bit = UnrdfLaneBit(queue->id, p);
-			bool is_full = lane != NULL && UnrdfReaderRoom(d->lanes, &lane->reader) == 0;
-
-			(is_full ? full : open)[bit / 64] |= UINT64CONST(1) << (bit % 64);
-			if (is_full && (pg_atomic_read_u64(&d->db->lanes[bit / 64]) >> (bit % 64)) & 1)
-			{
-				lane->reader.behind = true;
-				UnrdfReaderNote(d->lanes, &lane->reader);
-			}
-		}
-	}
 	for (int i = 0; i < UNRDF_LANE_BITS / 64; i++)
 	{
-		uint64 left = full[i] & ~open[i];
+		hints[i] = pg_atomic_read_u64(&d->db->lanes[i]);
+		for (uint64 left = hints[i]; left != 0; left &= left - 1)
+		{
+			int bit = pg_rightmost_one_pos64(left);
 
-		hints[i] = pg_atomic_read_u64(&d->db->lanes[i]) & ~left;
+			if (UnrdfReadersAreFull(d->lanes, 64 * i + bit))
+				hints[i] &= ~(UINT64CONST(1) << bit);
+		}
 		if (hints[i])
-			hints[i] = pg_atomic_fetch_and_u64(&d->db->lanes[i], left) & ~left;
+			pg_atomic_fetch_and_u64(&d->db->lanes[i], ~hints[i]);
 		any |= hints[i] != 0;
 	}
 	return any;
