@@ -8,6 +8,7 @@
 
 #include "base/arg.h"
 #include "base/clock.h"
+#include "base/compat.h"
 
 /* UnrdfArgNotNull raises 22004 for a null. */
 void
