@@ -221,7 +221,7 @@ insert(const UnrdfSchedule *s)
 static void
 update(const UnrdfSchedule *s, int32 id)
 {
-	char nulls[11] = "           ";
+	char nulls[] = "           ";
 	Datum values[11];
 
 	values[0] = Int32GetDatum(id);

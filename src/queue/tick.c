@@ -121,7 +121,7 @@ static int64
 enqueue_as_owner(const UnrdfSchedule *s)
 {
 	Datum values[4];
-	char nulls[4] = "    ";
+	char nulls[] = "    ";
 	bool isnull;
 	int64 job;
 
