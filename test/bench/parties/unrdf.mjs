@@ -46,11 +46,11 @@ export default {
 	pause: db => rows(db, `SELECT unrdf.pause_queue('default')`),
 	resume: db => rows(db, `SELECT unrdf.resume_queue('default')`),
 
-	/** Enqueues n jobs in calls of 20,000; with priorities, job i gets priorities[chunk mod length]. */
-	async fill(db, n, { handler = 'noop', priorities = [5] } = {}) {
+	/** Enqueues n jobs in calls of 20,000, args being SQL over g; with priorities, job i gets priorities[chunk mod length]. */
+	async fill(db, n, { handler = 'noop', priorities = [5], args = payload } = {}) {
 		let chunk = 0;
 		await session(db, c => chunks(n, 20000, (from, to) => c.query(`SELECT count(*) FROM unrdf.enqueue_many($1,
-			(SELECT array_agg(${payload}) FROM generate_series($2::int, $3::int) AS g), priority => $4)`,
+			(SELECT array_agg(${args}) FROM generate_series($2::int, $3::int) AS g), priority => $4)`,
 			[handler, from, to, priorities[chunk++ % priorities.length]])));
 	},
 
