@@ -54,6 +54,7 @@ UnrdfFollowInit(UnrdfFollower *f, MemoryContext context)
 	f->context = context;
 	f->started = f->reading = false;
 	f->from = 0;
+	f->from_id = PG_INT64_MIN;
 	memset(&f->seen, 0, sizeof(f->seen));
 	memset(&f->target, 0, sizeof(f->target));
 	f->part = 0;
@@ -111,6 +112,11 @@ take_target(UnrdfFollower *f, Snapshot snap)
 	f->part = f->started ? 0 : f->seen.nxip;
 	f->last_xid = 0;
 	f->last_id = PG_INT64_MIN;
+	if (!f->started && f->from_id != PG_INT64_MIN)
+	{
+		f->last_xid = f->from;
+		f->last_id = f->from_id - 1;
+	}
 }
 
 /* UnrdfFollowEnd frees what a follower has; it is not to be used any more. */

@@ -32,7 +32,8 @@ typedef struct UnrdfFollower
 	/* the position */
 	MemoryContext context; /* owns the sets */
 	bool started;          /* false: everything visible is new, but for rows below `from` */
-	uint64 from;           /* nobody wants rows with lower xids in the first reading */
+	uint64 from;           /* nobody wants rows with lower xids in the first reading, */
+	int64 from_id;         /* nor rows of that xid with lower ids */
 	UnrdfXidSet seen;      /* S0: everything in it has been returned */
 	bool reading;          /* S1 is set and not yet used up */
 	UnrdfXidSet target;    /* S1 */

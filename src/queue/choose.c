@@ -224,6 +224,7 @@ UnrdfFlowChanged(UnrdfLaneSet *set, UnrdfFlow *flow)
 	if (active == flow->active)
 		return;
 	flow->active = active;
+	flow->share->side->nactive += active ? 1 : -1;
 	if (active)
 	{
 		flow->turn = Max(flow->turn, share->now);

@@ -449,7 +449,7 @@ UnrdfEntriesBecomeReady(UnrdfLaneSet *set, TimestampTz now)
 		else if (flow->reader)
 			UnrdfReaderAgain(set, flow->reader, entry->xid);
 		else
-			(void) UnrdfFlowTakes(set, flow, entry->xid);
+			(void) UnrdfFlowTakes(set, flow, entry->xid, PG_INT64_MIN);
 		forget(set, entry);
 	}
 }

@@ -99,6 +99,7 @@ typedef struct UnrdfLaneSide
 	pairingheap_node node;
 	UnrdfLane *lane;
 	int nready;
+	int nactive; /* flows of which something may run now */
 	bool active;
 	int level; /* its priority, or less where it has waited for long */
 	int64 served;
@@ -184,7 +185,7 @@ extern bool UnrdfReadersAreFull(UnrdfLaneSet *set, int bit);
 extern void UnrdfReaderNote(UnrdfLaneSet *set, UnrdfReader *reader);
 extern dlist_head *UnrdfReaders(UnrdfLaneSet *set);
 extern void UnrdfReaderAgain(UnrdfLaneSet *set, UnrdfReader *reader, uint64 xid);
-extern bool UnrdfFlowTakes(UnrdfLaneSet *set, UnrdfFlow *flow, uint64 xid);
+extern bool UnrdfFlowTakes(UnrdfLaneSet *set, UnrdfFlow *flow, uint64 xid, int64 job);
 extern void UnrdfReaderDone(UnrdfLaneSet *set, UnrdfReader *reader, uint64 next_xid);
 
 /* choose.c: which is next */

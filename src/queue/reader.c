@@ -2,11 +2,11 @@
  * reader.c: what the dispatcher has to read, and what of it is kept. Plain data of one process.
  *
  * A lane has a follower, which reads all of it. Plain jobs stay in their order, so a lane whose plain jobs fill its window is
- * simply not read further. Flows (a share's, a group's) must not wait for each other: what they have is kept up to
- * a window of their own, and a flow that has more gets a follower for itself, by the index on (queue, priority, flow), which begins at the
- * first job that was not kept. From then on the lane's follower passes the flow's jobs by, and says so (`behind`). When all is read
- * and nothing of the flow is ready, its reader is given up; until the lane's follower is beyond what the other has met, rows are
- * looked up before they are taken for new (`met_until`).
+ * simply not read further, and neither is one in which very many groups have jobs that may run. Flows (a share's, a group's) must
+ * not wait for each other: what they have is kept up to a window of their own, and a flow that has more gets a follower for itself,
+ * by the index on (queue, priority, flow), which begins at the first job that was not kept. From then on the lane's follower passes
+ * the flow's jobs by, and says so (`behind`). When all is read and nothing of the flow is ready, its reader is given up; until the
+ * lane's follower is beyond what the other has met, rows are looked up before they are taken for new (`met_until`).
  *
  * Invariant: a pending job that a lane's follower has passed is known, or delayed beyond the horizon, or is to be read by its
  * flow's reader, or by the lane's once more (`again`).
@@ -14,6 +14,9 @@
 #include "postgres.h"
 
 #include "queue/lane_set.h"
+
+/* as many as all executors could take at once, each a group of jobs of different flows */
+#define ENOUGH_FLOWS 512
 
 /* UnrdfReaderInit makes a reader of a lane, or of a flow of it, that begins at the first row. */
 void
@@ -65,11 +68,25 @@ UnrdfReaders(UnrdfLaneSet *set)
 	return &set->readers;
 }
 
+/*
+ * How many entries of a lane count as what it keeps. Its plain jobs do. So do those of its flows while there is so much to choose
+ * from that more would only fill memory, unless they are shares of owners or tenants: somebody may be behind the jobs of all others.
+ */
+static int
+lane_keeps(const UnrdfLane *lane)
+{
+	const UnrdfLaneSide *side = &lane->sides[UNRDF_INSIDE];
+
+	if (lane->queue->settings.share_by == UNRDF_SHARE_NONE && side->nactive >= ENOUGH_FLOWS)
+		return side->nready;
+	return lane->plain->nready;
+}
+
 /* UnrdfReaderRoom returns how many jobs may be read; 0 until what there is is half used up, so that reads are few. */
 int
 UnrdfReaderRoom(UnrdfLaneSet *set, const UnrdfReader *reader)
 {
-	int kept = reader->flow ? reader->flow->nready : reader->lane->plain->nready;
+	int kept = reader->flow ? reader->flow->nready : lane_keeps(reader->lane);
 	int window = reader->flow ? set->flow_window : set->window;
 	UnrdfSide side = reader->flow ? side_of(reader->flow) : UNRDF_INSIDE;
 
@@ -116,12 +133,14 @@ UnrdfReaderAgain(UnrdfLaneSet *set, UnrdfReader *reader, uint64 xid)
 }
 
 /*
- * UnrdfFlowTakes tells whether a flow keeps a job of this transaction that its lane has read. If not, the flow's own reader
- * comes to it.
+ * UnrdfFlowTakes tells whether a flow keeps a job of this transaction that its lane has read, or read before where the job is
+ * PG_INT64_MIN. If not, the flow's own reader comes to it: it begins there, where a lane that reads in order has not left anything before.
  */
 bool
-UnrdfFlowTakes(UnrdfLaneSet *set, UnrdfFlow *flow, uint64 xid)
+UnrdfFlowTakes(UnrdfLaneSet *set, UnrdfFlow *flow, uint64 xid, int64 job)
 {
+	uint64 floor;
+
 	if (flow->reader)
 	{
 		flow->reader->behind = true;
@@ -133,7 +152,10 @@ UnrdfFlowTakes(UnrdfLaneSet *set, UnrdfFlow *flow, uint64 xid)
 	flow->reader = MemoryContextAlloc(set->context, sizeof(UnrdfReader));
 	UnrdfReaderInit(flow->reader, lane_of(flow), flow, set->context);
 	/* what the lane has not come to yet may be older */
-	flow->reader->follower.from = Min(xid, UnrdfFollowFloor(&lane_of(flow)->reader.follower));
+	floor = UnrdfFollowFloor(&lane_of(flow)->reader.follower);
+	flow->reader->follower.from = Min(xid, floor);
+	if (floor >= xid)
+		flow->reader->follower.from_id = job;
 	flow->reader->behind = true;
 	dlist_push_tail(&set->flow_readers, &flow->reader->member);
 	UnrdfReaderNote(set, flow->reader);

@@ -222,7 +222,7 @@ admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 	if (flow == NULL)
 	{
 		flow = isnull ? d->reader->lane->plain : flow_of_row(d, d->reader->lane, slot, flow_id);
-		if (!UnrdfFlowTakes(d->lanes, flow, xid))
+		if (!UnrdfFlowTakes(d->lanes, flow, xid, id))
 			return;
 	}
 	run_at = DatumGetTimestampTz(slot_getattr(slot, JOB_RUN_AT + 1, &isnull));
