@@ -38,6 +38,10 @@ CREATE FUNCTION unrdf.wait(job bigint, timeout interval DEFAULT NULL) RETURNS te
 	AS 'MODULE_PATHNAME', 'unrdf_wait' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION unrdf.wait(bigint, interval) IS 'Sleeps until the job has ended and returns its outcome: ok, dead or cancelled; null after timeout.';
 
+CREATE FUNCTION unrdf.clock() RETURNS timestamptz
+	AS 'MODULE_PATHNAME', 'unrdf_clock' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION unrdf.clock() IS 'The time that unrdf goes by: the server''s, unless a test has set another.';
+
 -- Receipts
 
 CREATE FUNCTION unrdf.record(kind text, subject text, payload jsonb DEFAULT NULL, operation text DEFAULT NULL) RETURNS bigint

@@ -32,7 +32,7 @@ CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 			WHEN j.waits THEN 'waiting'
 			WHEN w.job IS NOT NULL THEN 'running'
 			WHEN a.failures OPERATOR(pg_catalog.>) 0 THEN 'retrying'
-			WHEN coalesce(a.retry_at, j.run_at) OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'scheduled'
+			WHEN coalesce(a.retry_at, j.run_at) OPERATOR(pg_catalog.>) unrdf.clock() THEN 'scheduled'
 			ELSE 'pending' END AS state,
 		coalesce(r.attempt, a.n, 0) AS attempts,
 		coalesce(j.max_attempts, h.max_attempts) AS max_attempts,

@@ -97,7 +97,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON PROCEDURE unrdf.drop_queue(text, text, text, interval) IS 'Drops a queue. Where it has jobs that have not ended: refuse raises 55006; cancel cancels them; move cancels them and enqueues their work in queue move_to, as jobs of the same owners whose retry_of names them, but for jobs of workflows and those that others need. It raises 55006, too, where a schedule enqueues in the queue, or it is a handler''s. It waits, at most timeout, for transactions that may have enqueued in it. It commits, so it cannot be called in a transaction block.';
+COMMENT ON PROCEDURE unrdf.drop_queue(text, text, text, interval) IS 'Drops a queue. Where it has jobs that have not ended: refuse raises 55006; cancel cancels them; move cancels them and enqueues their work in queue move_to, as jobs of the same owners whose retry_of names them, but for jobs of workflows and those that others need. It raises 55006, too, where a schedule, a subscription or a change handler enqueues in the queue, or it is a handler''s. It waits, at most timeout, for transactions that may have enqueued in it. It commits, so it cannot be called in a transaction block.';
 
 -- Many jobs at once
 
@@ -183,9 +183,9 @@ CREATE VIEW unrdf.queue_depths WITH (security_barrier) AS
 	FROM unrdf.queue AS q
 		LEFT JOIN unrdf.queue_numbers() AS n ON n.queue OPERATOR(pg_catalog.=) q.id
 		LEFT JOIN (SELECT x.queue, pg_catalog.count(*) AS n
-			FROM (SELECT j.id, j.queue FROM unrdf.job AS j WHERE j.run_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
+			FROM (SELECT j.id, j.queue FROM unrdf.job AS j WHERE j.run_at OPERATOR(pg_catalog.>) unrdf.clock()
 				UNION SELECT j.id, j.queue FROM unrdf.attempt AS a JOIN unrdf.job AS j ON j.id OPERATOR(pg_catalog.=) a.job
-					WHERE a.retry_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() AND a.failures OPERATOR(pg_catalog.=) 0) AS x
+					WHERE a.retry_at OPERATOR(pg_catalog.>) unrdf.clock() AND a.failures OPERATOR(pg_catalog.=) 0) AS x
 			WHERE NOT EXISTS (SELECT FROM unrdf.receipt AS r WHERE r.id OPERATOR(pg_catalog.=) x.id)
 			GROUP BY x.queue) AS s ON s.queue OPERATOR(pg_catalog.=) q.id
 	WHERE q.dropped_at IS NULL;
@@ -213,10 +213,12 @@ DECLARE
 	most int := current_setting('unrdf.max_executors', true);
 	-- the launcher, a sentinel, and the server's own for logical replication
 	others int := 1 + clustered::int + (current_setting('max_logical_replication_workers')::int > 0)::int;
-	least_workers int := others + greatest(databases, 1) * (3 + fewest);
+	-- three per database, and a releaser and a courier where there is something for them to do
+	helpers int := 3 * greatest(databases, 1) + EXISTS (SELECT FROM unrdf.waiting_job)::int + EXISTS (SELECT FROM unrdf.subscription)::int;
+	least_workers int := others + helpers + greatest(databases, 1) * fewest;
 	-- a procedure or command has a process of its own beside its executor
 	sessions int := EXISTS (SELECT FROM unrdf.handler AS h WHERE h.kind IN ('procedure', 'command'))::int;
-	most_workers int := others + greatest(databases, 1) * (3 + greatest(fewest, most) * (1 + sessions));
+	most_workers int := others + helpers + greatest(databases, 1) * greatest(fewest, most) * (1 + sessions);
 	workers int := current_setting('max_worker_processes');
 	safety text := current_setting('synchronous_commit');
 BEGIN
@@ -247,6 +249,9 @@ BEGIN
 		UNION ALL SELECT 'warning', 'autovacuum', format('Table %s has autovacuum disabled.', c.oid::regclass), format('ALTER TABLE %s RESET (autovacuum_enabled)', c.oid::regclass)
 			FROM pg_class AS c WHERE c.relnamespace = 'unrdf'::regnamespace AND EXISTS (SELECT FROM pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'autovacuum_enabled' AND NOT o.option_value::boolean)
 		UNION ALL SELECT 'error', 'clock', format('unrdf.clock_offset, which is for tests, is %s.', current_setting('unrdf.clock_offset')), 'unrdf.clock_offset = 0' WHERE current_setting('unrdf.clock_offset') <> '0'
+		UNION ALL SELECT 'error', 'test kit', 'unrdf.test_kit is on: superusers can set the clock, hold jobs and have things fail.', 'unrdf.test_kit = off, and restart' WHERE current_setting('unrdf.test_kit') = 'on'
+		UNION ALL SELECT 'warning', 'subscriptions', format('Subscription %s to "%s" is full: %s of its jobs have not ended, and its events wait.', s.id, s.name, s.jobs_open), format('See unrdf.jobs of handler "%s".', s.handler)
+			FROM unrdf.subscriptions AS s WHERE s.state = 'full'
 		UNION ALL SELECT 'error', 'clock', format('The last start of the server was noted at %s, which is to come: the clock was set back.', max(e.started_at)), 'Have the clock set by NTP, and stepped only at boot.'
 			FROM unrdf.epoch AS e HAVING max(e.started_at) > clock_timestamp() + '1 s'
 		UNION ALL SELECT 'warning', 'clock', format('The clock of standby "%s" is ahead of this server''s by %s or more.', r.application_name, r.reply_time - clock_timestamp()), 'Have the clocks of all nodes set by NTP.'

@@ -7,9 +7,10 @@ COMMENT ON TABLE unrdf.restoring IS 'Has a row while a restore is under way: not
 
 CREATE TABLE unrdf.restored (
 	at timestamptz NOT NULL DEFAULT now(),
-	xid xid8 NOT NULL
+	xid xid8 NOT NULL,
+	event bigint NOT NULL
 );
-COMMENT ON TABLE unrdf.restored IS 'One row per restore into this database: the highest transaction id among the restored rows, up to which followers may meet a row twice.';
+COMMENT ON TABLE unrdf.restored IS 'One row per restore into this database: the highest transaction id among the restored rows, up to which followers may meet a row twice, and the highest id of a restored event.';
 
 CREATE MATERIALIZED VIEW unrdf.dump_end AS SELECT unrdf.restore_ends() AS at;
 COMMENT ON MATERIALIZED VIEW unrdf.dump_end IS 'Marked as configuration, so that pg_dump has it refreshed. pg_restore does that last, also with -j: after all data. The refresh ends the restore.';
@@ -19,6 +20,8 @@ CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.waiting_job FOR EACH STATEM
 CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.attempt FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
 CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.receipt FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
 CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.integration FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
+CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.event FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
+CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.delivery FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
 CREATE TRIGGER restore_begins BEFORE INSERT ON unrdf.epoch FOR EACH STATEMENT EXECUTE FUNCTION unrdf.restore_begins();
 
 SELECT pg_catalog.pg_extension_config_dump('unrdf.queue', 'WHERE id OPERATOR(pg_catalog.<>) 0');
@@ -50,4 +53,12 @@ SELECT pg_catalog.pg_extension_config_dump('unrdf.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.batch_segment', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.audited', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.audited_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.event', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.event_id', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.event_grant', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.subscription', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.subscription_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.delivery', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.change_handler', '');
+SELECT pg_catalog.pg_extension_config_dump('unrdf.change_handler_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('unrdf.dump_end', '');

@@ -8,6 +8,7 @@
 
 #include "base/guc.h"
 #include "base/shmem.h"
+#include "base/testkit.h"
 #include "cluster/cluster.h"
 #include "ledger/verify.h"
 #include "queue/depth.h"
@@ -30,6 +31,7 @@ _PG_init(void)
 		return;
 	UnrdfGucInit();
 	UnrdfShmemInit();
+	UnrdfTestInit();
 	UnrdfClusterInit();
 	UnrdfDepthInit();
 	UnrdfSlotInit();

@@ -52,6 +52,11 @@ static const char *const names[UNRDF_RELS] = {
 	[UNRDF_SCHEDULE_RUN] = "schedule_run",
 	[UNRDF_OPERATION_ID] = "operation_id",
 	[UNRDF_RESTORING] = "restoring",
+	[UNRDF_EVENT] = "event",
+	[UNRDF_EVENT_PKEY] = "event_pkey",
+	[UNRDF_EVENT_XID_IDX] = "event_xid_idx",
+	[UNRDF_EVENT_ID] = "event_id",
+	[UNRDF_DELIVERY] = "delivery",
 };
 
 static Oid oids[UNRDF_RELS];

@@ -45,13 +45,18 @@ typedef enum UnrdfRel
 	UNRDF_SCHEDULE_RUN,
 	UNRDF_OPERATION_ID,
 	UNRDF_RESTORING,
+	UNRDF_EVENT,
+	UNRDF_EVENT_PKEY,
+	UNRDF_EVENT_XID_IDX,
+	UNRDF_EVENT_ID,
+	UNRDF_DELIVERY,
 	UNRDF_RELS
 } UnrdfRel;
 
 extern Oid UnrdfRelid(UnrdfRel rel);
 extern bool UnrdfInstalled(void);
 
-/* Columns, in the order of sql/10_queue.sql, sql/20_ledger.sql and sql/50_schedule.sql. */
+/* Columns, in the order of sql/10_queue.sql, sql/20_ledger.sql, sql/50_schedule.sql and sql/53_event.sql. */
 enum
 {
 	JOB_ID,
@@ -249,6 +254,28 @@ enum
 	RUN_SQLSTATE,
 	RUN_MESSAGE,
 	RUN_COLUMNS
+};
+enum
+{
+	EVENT_ID,
+	EVENT_XID,
+	EVENT_AT,
+	EVENT_EMITTER,
+	EVENT_NAME,
+	EVENT_PAYLOAD,
+	EVENT_COLUMNS
+};
+enum
+{
+	DELIVERY_SUBSCRIPTION,
+	DELIVERY_N,
+	DELIVERY_AT,
+	DELIVERY_RESTORED_AT,
+	DELIVERY_OLDEST_OPEN,
+	DELIVERY_LAST_EVENT,
+	DELIVERY_POSITION,
+	DELIVERY_JOBS,
+	DELIVERY_COLUMNS
 };
 
 #endif /* UNRDF_CATALOG_H */

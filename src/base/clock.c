@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/guc.h"
+#include "base/testkit.h"
 
 /* UnrdfServerNow returns the wall clock that the server's own time-outs go by. */
 TimestampTz
@@ -23,11 +24,11 @@ UnrdfServerNow(void)
 	return GetCurrentTimestamp();
 }
 
-/* UnrdfNow returns the wall clock, which tests can set by unrdf.clock_offset. */
+/* UnrdfNow returns the wall clock, which tests can set: by unrdf.clock_offset, or that of one database by the test kit. */
 TimestampTz
 UnrdfNow(void)
 {
-	return UnrdfServerNow() + unrdf_clock_offset * USECS_PER_SEC;
+	return UnrdfServerNow() + unrdf_clock_offset * USECS_PER_SEC + UnrdfTestOffset();
 }
 
 /* UnrdfTicks returns microseconds of a clock that nobody sets, and that goes on while the machine sleeps: of use for differences only. */

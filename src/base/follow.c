@@ -339,6 +339,25 @@ UnrdfFollowedAll(const UnrdfFollower *f)
 	return f->started && !f->reading;
 }
 
+/* UnrdfFollowReturned tells whether a follower that has come to this position has returned a row. */
+bool
+UnrdfFollowReturned(const UnrdfFollower *f, uint64 xid, int64 id)
+{
+	const uint64 *late;
+	int part = f->seen.nxip;
+
+	if (f->started && UnrdfXidSetIsOver(&f->seen, xid))
+		return true;
+	if (!f->reading || !belongs(f, xid))
+		return false;
+	late = bsearch(&xid, f->seen.xip, f->seen.nxip, sizeof(uint64), compare_xids);
+	if (late)
+		part = (int) (late - f->seen.xip);
+	if (part != f->part)
+		return part < f->part;
+	return xid < f->last_xid || (xid == f->last_xid && id <= f->last_id);
+}
+
 static void
 write_set(const UnrdfXidSet *set, StringInfo out)
 {

@@ -51,6 +51,7 @@ extern void UnrdfFollowEnd(UnrdfFollower *f);
 extern void UnrdfFollowAgain(UnrdfFollower *f, uint64 from);
 extern void UnrdfFollowFrom(UnrdfFollower *f, Snapshot snapshot);
 extern int UnrdfFollow(UnrdfFollower *f, int most, UnrdfFollowFn fn, void *arg);
+extern bool UnrdfFollowReturned(const UnrdfFollower *f, uint64 xid, int64 id);
 extern uint64 UnrdfFollowFloor(const UnrdfFollower *f);
 extern bool UnrdfFollowedAll(const UnrdfFollower *f);
 extern void UnrdfFollowWrite(const UnrdfFollower *f, StringInfo out);

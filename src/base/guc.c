@@ -33,6 +33,7 @@ bool unrdf_sentinel_release = false;
 int unrdf_sentinel_silence = 3000;
 int unrdf_store_timeout = 2000;
 int unrdf_sweep_interval = 1000;
+bool unrdf_test_kit = false;
 char *unrdf_witness_name = NULL;
 int unrdf_witness_quorum = 1;
 
@@ -209,6 +210,10 @@ UnrdfGucInit(void)
 		"unrdf.sweep_interval", "Time between two looks at every lane.",
 		"Commits wake the dispatcher at once; the sweep finds what came by COMMIT PREPARED.",
 		&unrdf_sweep_interval, 1000, 10, 3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomBoolVariable(
+		"unrdf.test_kit", "Whether tests may set the clock and force failures.",
+		"Not for servers that do real work: superusers can have them crash at a place of their choice.",
+		&unrdf_test_kit, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable(
 		"unrdf.witness_name", "Name under which this server cosigns others' checkpoints.",
 		"Empty: it is no witness.", &unrdf_witness_name, "", PGC_SIGHUP, 0, NULL, NULL, NULL);

@@ -27,6 +27,7 @@ extern bool unrdf_sentinel_release;
 extern int unrdf_sentinel_silence; /* ms; 0: not looked at */
 extern int unrdf_store_timeout;    /* ms */
 extern int unrdf_sweep_interval;   /* ms */
+extern bool unrdf_test_kit;
 extern char *unrdf_witness_name;
 extern int unrdf_witness_quorum;
 

@@ -9,19 +9,20 @@
  */
 typedef enum UnrdfLockClass
 {
-	UNRDF_LOCK_TICKER = 1, /* firing schedules */
-	UNRDF_LOCK_SCHEDULE,   /* a schedule, by the hash of its name */
-	UNRDF_LOCK_KEY,        /* idempotency keys, in buckets */
-	UNRDF_LOCK_RELEASE,    /* jobs that wait, or their workflows, in buckets: released or ended */
-	UNRDF_LOCK_EPOCH,      /* making an epoch's row */
-	UNRDF_LOCK_SUBJECT,    /* chains of receipts, in buckets */
-	UNRDF_LOCK_WITNESS,    /* logs that this is a witness for, in buckets */
-	UNRDF_LOCK_LOG,        /* integrating; the key is the log */
-	UNRDF_LOCK_PUBLISH,    /* likewise */
-	UNRDF_LOCK_KEY_FILE,   /* changing the file of private keys, in all databases */
-	UNRDF_LOCK_VERIFY,     /* verifying a log by ranges; the key is the log */
-	UNRDF_LOCK_COUNT,      /* counting jobs; given back when they are counted */
-	UNRDF_LOCK_QUESTION    /* asking the dispatcher; given back with the answer */
+	UNRDF_LOCK_TICKER = 1,   /* firing schedules */
+	UNRDF_LOCK_SCHEDULE,     /* a schedule, by the hash of its name */
+	UNRDF_LOCK_SUBSCRIPTION, /* delivering events, or changing from where */
+	UNRDF_LOCK_KEY,          /* idempotency keys, in buckets */
+	UNRDF_LOCK_RELEASE,      /* jobs that wait, or their workflows, in buckets: released or ended */
+	UNRDF_LOCK_EPOCH,        /* making an epoch's row */
+	UNRDF_LOCK_SUBJECT,      /* chains of receipts, in buckets */
+	UNRDF_LOCK_WITNESS,      /* logs that this is a witness for, in buckets */
+	UNRDF_LOCK_LOG,          /* integrating; the key is the log */
+	UNRDF_LOCK_PUBLISH,      /* likewise */
+	UNRDF_LOCK_KEY_FILE,     /* changing the file of private keys, in all databases */
+	UNRDF_LOCK_VERIFY,       /* verifying a log by ranges; the key is the log */
+	UNRDF_LOCK_COUNT,        /* counting jobs; given back when they are counted */
+	UNRDF_LOCK_QUESTION      /* asking the dispatcher; given back with the answer */
 } UnrdfLockClass;
 
 #define UNRDF_LOCK_BUCKETS 1024

@@ -12,6 +12,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "executor/tuptable.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -158,4 +159,15 @@ UnrdfAnyRow(UnrdfRel table, UnrdfRel index, int64 id, bool *found)
 	index_close(idx, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	return writer;
+}
+
+/* UnrdfNeverFilled tells whether a table has no pages, and so no rows: a look at the size of its file. */
+bool
+UnrdfNeverFilled(UnrdfRel rel)
+{
+	Relation table = table_open(UnrdfRelid(rel), AccessShareLock);
+	bool empty = RelationGetNumberOfBlocks(table) == 0;
+
+	table_close(table, AccessShareLock);
+	return empty;
 }

@@ -47,5 +47,6 @@ typedef struct UnrdfIdLookup
 extern void UnrdfIdLookupBegin(UnrdfIdLookup *l, UnrdfRel table, UnrdfRel index);
 extern bool UnrdfIdLookupFind(UnrdfIdLookup *l, int64 id);
 extern void UnrdfIdLookupEnd(UnrdfIdLookup *l);
+extern bool UnrdfNeverFilled(UnrdfRel rel);
 
 #endif /* UNRDF_LOOKUP_H */

@@ -96,6 +96,7 @@ init_shared(void *block)
 		pg_atomic_init_u32(&db->epoch, 0);
 		pg_atomic_init_u32(&db->wants_epoch, 0);
 		pg_atomic_init_u32(&db->wants_releaser, 0);
+		pg_atomic_init_u32(&db->wants_courier, 0);
 		pg_atomic_init_u32(&db->follows_receipts, 0);
 		pg_atomic_init_u32(&db->config, 0);
 		pg_atomic_init_u32(&db->schedules, 0);

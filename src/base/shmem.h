@@ -32,6 +32,7 @@ typedef enum UnrdfProcessKind
 	UNRDF_INTEGRATOR,
 	UNRDF_PUBLISHER,
 	UNRDF_RELEASER,
+	UNRDF_COURIER,
 	UNRDF_PROCESSES
 } UnrdfProcessKind;
 
@@ -61,6 +62,7 @@ typedef struct UnrdfDatabase
 	pg_atomic_uint32 epoch;          /* 0: no work in this epoch yet */
 	pg_atomic_uint32 wants_epoch;    /* somebody waits for the dispatcher to make the epoch's row */
 	pg_atomic_uint32 wants_releaser; /* there may be jobs that wait for others */
+	pg_atomic_uint32 wants_courier;  /* there are subscriptions to events */
 	pg_atomic_uint32 follows_receipts; /* the releaser wants to know of new receipts */
 	pg_atomic_uint32 config;           /* counts changes of queues and handlers */
 	pg_atomic_uint32 schedules;        /* counts changes of schedules */

@@ -35,6 +35,7 @@
 
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/output.h"
 #include "ledger/audit.h"
 #include "ledger/record.h"
 

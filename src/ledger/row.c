@@ -18,7 +18,6 @@
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -26,29 +25,6 @@
 #include "base/compat.h"
 #include "crypto/canonical.h"
 #include "ledger/row.h"
-
-/* UnrdfPinOutput makes texts of values independent of the session; what it returns is for UnrdfUnpinOutput. */
-int
-UnrdfPinOutput(void)
-{
-	static const char *const pinned[][2] = {
-		{"DateStyle", "ISO"},     {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"},
-		{"bytea_output", "hex"},  {"extra_float_digits", "1"},   {"lc_monetary", "C"},
-		{"xmloption", "content"}, {"search_path", "pg_catalog"}, {"quote_all_identifiers", "off"}};
-	int level = NewGUCNestLevel();
-
-	for (int i = 0; i < lengthof(pinned); i++)
-		(void) set_config_option(pinned[i][0], pinned[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return level;
-}
-
-/* UnrdfUnpinOutput gives the session its settings back. An error's abort does so as well. */
-void
-UnrdfUnpinOutput(int level)
-{
-	AtEOXact_GUC(true, level);
-}
 
 /* What unrdf_canon_raw() does, for pieces that are shorter than a call is long. */
 static inline void

@@ -53,8 +53,6 @@ typedef struct UnrdfShape
 	uint8 hash[UNRDF_ROW_KEY_LEN]; /* stands for the key */
 } UnrdfShape;
 
-extern int UnrdfPinOutput(void);
-extern void UnrdfUnpinOutput(int level);
 extern UnrdfShape *UnrdfShapeMake(const UnrdfAudited *audited, TupleDesc desc, List *columns);
 extern void UnrdfShapeRow(UnrdfShape *shape, TupleTableSlot *slot);
 extern void UnrdfShapeKey(UnrdfShape *shape, const Datum *keys);

@@ -27,6 +27,7 @@
 
 #include "base/compat.h"
 #include "base/jsonb_canonical.h"
+#include "base/output.h"
 #include "ledger/record.h"
 #include "ledger/verify_row.h"
 

@@ -25,6 +25,7 @@
 
 #include "base/compat.h"
 #include "base/datum.h"
+#include "base/output.h"
 #include "ledger/record.h"
 #include "ledger/verify_row.h"
 

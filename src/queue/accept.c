@@ -58,11 +58,17 @@ complete(UnrdfJob *job)
 	return *handler;
 }
 
-/* Checks a job's arguments, which become as they are stored, and gives it its group. */
+/*
+ * Checks a job's arguments, which become as they are stored, and gives it its group. Arguments that do not fit are an error, or it is
+ * said why, for who ends the job then.
+ */
 static void
-accept_args(const UnrdfHandler *handler, UnrdfJob *job)
+accept_args(const UnrdfHandler *handler, UnrdfJob *job, char **mismatch)
 {
-	UnrdfCheckFit(handler, job->args);
+	if (mismatch == NULL)
+		UnrdfCheckFit(handler, job->args);
+	else
+		*mismatch = handler->schema ? UnrdfSchemaMismatch(handler->schema, job->args) : NULL;
 	if (!OidIsValid(handler->key_function))
 	{
 		UnrdfJobGroup(job);
@@ -83,7 +89,7 @@ UnrdfAccept(UnrdfJob *job)
 {
 	UnrdfHandler handler = complete(job);
 
-	accept_args(&handler, job);
+	accept_args(&handler, job, NULL);
 	UnrdfJobFlow(job);
 }
 
@@ -103,10 +109,10 @@ UnrdfAcceptAgain(UnrdfJob *job)
 
 /*
  * UnrdfAcceptMany does so for n jobs that differ in their arguments, which become as they are stored. Their groups are returned, for
- * UnrdfJobFlow once a job has its own.
+ * UnrdfJobFlow once a job has its own. Where mismatches are wanted, arguments that do not fit are accepted, and why is stored.
  */
 text **
-UnrdfAcceptMany(UnrdfJob *job, int n, Jsonb **args)
+UnrdfAcceptMany(UnrdfJob *job, int n, Jsonb **args, char **mismatches)
 {
 	UnrdfHandler handler = complete(job);
 	text **groups = palloc(n * sizeof(text *));
@@ -123,7 +129,7 @@ UnrdfAcceptMany(UnrdfJob *job, int n, Jsonb **args)
 		CHECK_FOR_INTERRUPTS();
 		job->args = args[i];
 		job->group_key = given;
-		accept_args(&handler, job);
+		accept_args(&handler, job, mismatches ? &mismatches[i] : NULL);
 		args[i] = job->args;
 		groups[i] = job->group_key;
 	}

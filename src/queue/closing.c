@@ -59,15 +59,23 @@ static UnrdfPlan hold_queue = {
 	1,
 	{INT4OID}};
 /* what names a queue and will enqueue in it */
-static UnrdfPlan find_handlers = {
-	"SELECT pg_catalog.count(*), pg_catalog.min(h.name) FROM unrdf.handler AS h JOIN unrdf.queue AS q"
-	" ON q.id OPERATOR(pg_catalog.=) h.queue WHERE q.name OPERATOR(pg_catalog.=) $1",
-	1,
-	{TEXTOID}};
-static UnrdfPlan find_schedules = {
-	"SELECT pg_catalog.count(*), pg_catalog.min(s.name) FROM unrdf.schedule AS s WHERE s.queue OPERATOR(pg_catalog.=) $1",
-	1,
-	{TEXTOID}};
+static UnrdfPlan find_user = {
+	"SELECT x.who, x.hint FROM (SELECT pg_catalog.format('schedule \"%s\" enqueues in it', s.name) AS who,"
+	" 'Remove it with unrdf.unschedule(), or have it enqueue elsewhere.' AS hint"
+	" FROM unrdf.schedule AS s WHERE s.queue OPERATOR(pg_catalog.=) $1"
+	" UNION ALL SELECT pg_catalog.format('it is that of handler \"%s\"', h.name),"
+	" 'Register it with another queue, or none.'"
+	" FROM unrdf.handler AS h WHERE h.queue OPERATOR(pg_catalog.=) $2"
+	" UNION ALL SELECT pg_catalog.format('subscription %s enqueues in it', e.id),"
+	" 'Remove it with unrdf.drop_on_event().'"
+	" FROM unrdf.subscription AS e WHERE e.queue OPERATOR(pg_catalog.=) $2"
+	" UNION ALL SELECT pg_catalog.format('change handler %s enqueues in it', c.id),"
+	" 'Remove it with unrdf.drop_on_change().'"
+	" FROM unrdf.change_handler AS c WHERE c.queue OPERATOR(pg_catalog.=) $2"
+	" AND EXISTS (SELECT FROM pg_catalog.pg_class AS r WHERE r.oid OPERATOR(pg_catalog.=) c.relation))"
+	" AS x ORDER BY x.who LIMIT 1",
+	2,
+	{TEXTOID, INT4OID}};
 
 /* UnrdfQueueClose has a queue take no more jobs from this transaction's commit on, or again; false where that changes nothing. */
 bool
@@ -217,48 +225,20 @@ UnrdfQueueToUse(text *name)
 	return queue;
 }
 
-/* How many rows a plan counts that use a queue; the name of the first is stored. */
-static int64
-users_of(UnrdfPlan *plan, text *queue, char **first)
+/* UnrdfQueueCheckUnused raises 55006 for a queue that something enqueues in, or the jobs of a handler come to. */
+void
+UnrdfQueueCheckUnused(text *name, int32 queue)
 {
-	MemoryContext context = CurrentMemoryContext;
-	Datum value = PointerGetDatum(queue);
+	Datum values[2] = {PointerGetDatum(name), Int32GetDatum(queue)};
 	bool isnull;
-	int64 n;
 
 	SPI_connect();
-	UnrdfExecuteLatest(plan, &value, NULL);
-	n = DatumGetInt64(UnrdfResult(0, 0, &isnull));
-	if (n > 0)
-		*first = MemoryContextStrdup(context, TextDatumGetCString(UnrdfResult(0, 1, &isnull)));
+	if (UnrdfExecuteLatest(&find_user, values, NULL) > 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("queue \"%s\" cannot be dropped: %s", text_to_cstring(name),
+							   TextDatumGetCString(UnrdfResult(0, 0, &isnull))),
+						errhint("%s", TextDatumGetCString(UnrdfResult(0, 1, &isnull)))));
 	SPI_finish();
-	return n;
-}
-
-/* UnrdfQueueCheckUnused raises 55006 for a queue that schedules enqueue in, or the jobs of handlers come to. */
-void
-UnrdfQueueCheckUnused(text *name)
-{
-	char *first;
-	int64 n = users_of(&find_schedules, name, &first);
-
-	if (n > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg_plural(
-					 "queue \"%s\" cannot be dropped: schedule \"%s\" enqueues in it",
-					 "queue \"%s\" cannot be dropped: schedule \"%s\" and others enqueue in it", n,
-					 text_to_cstring(name), first),
-				 errhint("Remove them with unrdf.unschedule(), or have them enqueue elsewhere.")));
-	n = users_of(&find_handlers, name, &first);
-	if (n > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg_plural(
-					 "queue \"%s\" cannot be dropped: it is that of handler \"%s\"",
-					 "queue \"%s\" cannot be dropped: it is that of handler \"%s\" and others", n,
-					 text_to_cstring(name), first),
-				 errhint("Register them with another queue, or none.")));
 }
 
 /*
@@ -281,7 +261,7 @@ UnrdfQueueRemove(text *name)
 	SPI_connect();
 	UnrdfExecute(&remove_queue, &value, NULL, false);
 	SPI_finish();
-	UnrdfQueueCheckUnused(name);
+	UnrdfQueueCheckUnused(name, queue);
 	depth = UnrdfQueueDepth(queue);
 	if (depth > 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),

@@ -17,6 +17,7 @@
 #include "base/lock.h"
 #include "base/plan.h"
 #include "base/replicated.h"
+#include "base/testkit.h"
 #include "queue/config.h"
 #include "queue/handler.h"
 #include "queue/job.h"
@@ -126,6 +127,7 @@ UnrdfEnqueueOne(UnrdfEnqueue *request)
 	UnrdfQueueTakesJobs(request->job.queue);
 	id = write_or_find(w, &request->job, request->window_ms);
 	UnrdfJobWriterEnd(w);
+	UnrdfTestPoint(UNRDF_POINT_ENQUEUE);
 	/* a second enqueue of the key in the same statement has to see this one */
 	if (request->job.key)
 		CommandCounterIncrement();
@@ -145,14 +147,18 @@ lock_keys(int32 queue, int n, text **keys)
 			UnrdfLock(UNRDF_LOCK_KEY, b);
 }
 
-/* UnrdfEnqueueMany enqueues n jobs that differ in args, which may be changed, and keys (NULL: none has one) and stores their ids. */
+/*
+ * UnrdfEnqueueMany enqueues n jobs that differ in args, which may be changed, and keys (NULL: none has one) and stores their ids. Where
+ * mismatches are wanted, args that do not fit the handler's schema are no error, and why is stored for who ends these jobs then.
+ */
 void
-UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 *ids)
+UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 *ids,
+				 char **mismatches)
 {
 	UnrdfJobWriter *w;
 	text **groups;
 
-	groups = UnrdfAcceptMany(&request->job, n, args);
+	groups = UnrdfAcceptMany(&request->job, n, args, mismatches);
 	if (keys)
 		lock_keys(request->job.queue, n, keys);
 	request->job.enqueued_at = UnrdfNow();

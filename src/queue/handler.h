@@ -62,7 +62,7 @@ extern char *UnrdfSchemaMismatch(Jsonb *schema, Jsonb *value);
 extern void UnrdfCheckFit(const UnrdfHandler *handler, Jsonb *args);
 extern void UnrdfAccept(UnrdfJob *job);
 extern void UnrdfAcceptAgain(UnrdfJob *job);
-extern text **UnrdfAcceptMany(UnrdfJob *job, int n, Jsonb **args);
+extern text **UnrdfAcceptMany(UnrdfJob *job, int n, Jsonb **args, char **mismatches);
 
 /* envelope.c */
 extern void UnrdfCheckKeyFunction(Oid function);

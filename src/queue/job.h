@@ -69,6 +69,7 @@ extern int64 UnrdfEnqueueWrite(UnrdfEnqueue *request);
 extern void UnrdfCheckArgs(Jsonb *args, StringInfo scratch);
 extern bool UnrdfKeyIsHeld(const UnrdfJob *job);
 extern int64 UnrdfEnqueueOne(UnrdfEnqueue *request);
-extern void UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 *ids);
+extern void UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 *ids,
+							 char **mismatches);
 
 #endif /* UNRDF_JOB_H */

@@ -114,6 +114,6 @@ unrdf_enqueue_many(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(ARG_KEY))
 		keys = read_keys(fcinfo, n);
 	ids = palloc(n * sizeof(int64));
-	UnrdfEnqueueMany(&request, n, args, keys, ids);
+	UnrdfEnqueueMany(&request, n, args, keys, ids, NULL);
 	return UnrdfReturnIds(fcinfo, n, ids);
 }

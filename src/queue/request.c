@@ -12,6 +12,7 @@
 
 #include "base/arg.h"
 #include "base/shmem.h"
+#include "queue/closing.h"
 #include "queue/config.h"
 #include "queue/handler.h"
 #include "queue/request.h"
@@ -50,6 +51,21 @@ UnrdfReadRequest(FunctionCallInfo fcinfo, const char *name, const UnrdfRequestAr
 	if (is_given(fcinfo, at->tenant))
 		job->tenant = UnrdfArgName(PG_GETARG_DATUM(at->tenant), "tenant");
 	job->owner = GetUserId();
+}
+
+/*
+ * UnrdfReadPlace reads the queue and the priority of jobs that are to come; -1 where that is the handler's. The queue is held
+ * (UnrdfQueueToUse). Raises 42704, 22023.
+ */
+void
+UnrdfReadPlace(FunctionCallInfo fcinfo, int queue_arg, int priority_arg, int32 *queue,
+			   int16 *priority)
+{
+	*queue = *priority = -1;
+	if (!PG_ARGISNULL(queue_arg))
+		*queue = UnrdfQueueToUse(PG_GETARG_TEXT_PP(queue_arg));
+	if (!PG_ARGISNULL(priority_arg))
+		*priority = UnrdfArgRange(fcinfo, priority_arg, "priority", 0, UNRDF_PRIORITIES - 1);
 }
 
 /* UnrdfReadArgs reads a job's arguments; raises what UnrdfCheckArgs raises. */

@@ -23,6 +23,8 @@ typedef struct UnrdfRequestArgs
 
 extern void UnrdfReadRequest(FunctionCallInfo fcinfo, const char *name, const UnrdfRequestArgs *at,
 							 UnrdfJob *job);
+extern void UnrdfReadPlace(FunctionCallInfo fcinfo, int queue_arg, int priority_arg, int32 *queue,
+						   int16 *priority);
 extern Jsonb *UnrdfReadArgs(FunctionCallInfo fcinfo, int arg);
 extern int UnrdfElements(FunctionCallInfo fcinfo, int arg, const char *name, Oid type,
 						 Datum **values, bool **nulls);

@@ -29,6 +29,7 @@
 #include "base/lock.h"
 #include "base/plan.h"
 #include "base/shmem.h"
+#include "base/testkit.h"
 #include "queue/schedule.h"
 #include "queue/timetable.h"
 
@@ -50,6 +51,7 @@ typedef struct Ticker
 	UnrdfDatabase *db;     /* NULL: has no workers yet, and nobody to count changes */
 	uint32 changes;
 	bool known;
+	bool fired;     /* in this transaction */
 	bool restoring; /* rows of a dump may be on their way, which say what was fired */
 	Entry *entries;
 	uint64 n;
@@ -134,6 +136,7 @@ fire_batch(Ticker *t, TimestampTz *next)
 	int n = 0;
 
 	*next = DT_NOEND;
+	t->fired = false;
 	if (t->restoring)
 		return false;
 	for (uint64 i = 0; i < t->n; i++)
@@ -143,6 +146,7 @@ fire_batch(Ticker *t, TimestampTz *next)
 		{
 			int fired = fire_entry(t, &t->entries[i], now, BATCH - n);
 
+			t->fired |= fired > 0;
 			/* one that did not fire was locked all the same */
 			n += Max(fired, 1);
 		}
@@ -188,7 +192,11 @@ UnrdfRunSchedules(bool wait)
 		UnrdfLock(UNRDF_LOCK_TICKER, 0);
 		look(&t);
 		more = fire_batch(&t, &next);
+		if (t.fired)
+			UnrdfTestPoint(UNRDF_POINT_TICK_COMMIT);
 		SPI_commit();
+		if (t.fired)
+			UnrdfTestPoint(UNRDF_POINT_TICK_COMMITTED);
 		if (more)
 			continue;
 		if (!wait || next > leave_at || UnrdfTicks() >= leave_tick)

@@ -209,7 +209,7 @@ UnrdfWaitingEnqueue(UnrdfWaitRequest *request, int n, Jsonb **args, int64 *ids)
 	check_workflow(&request->waiting);
 	check_compensation(&request->waiting);
 	check_needs(request);
-	groups = UnrdfAcceptMany(&request->waiting.job, n, args);
+	groups = UnrdfAcceptMany(&request->waiting.job, n, args, NULL);
 	request->waiting.job.enqueued_at = UnrdfNow();
 	w = UnrdfWaitingWriterBegin(Min(n, 500));
 	UnrdfQueueTakesJobs(request->waiting.job.queue);

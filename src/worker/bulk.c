@@ -272,7 +272,7 @@ UnrdfQueueEmpty(text *queue, int64 after, int most, text *to)
 	int64 last;
 
 	PreventCommandIfReadOnly("unrdf.empty_queue()");
-	UnrdfQueueCheckUnused(queue);
+	UnrdfQueueCheckUnused(queue, from);
 	if (waiting)
 		n = list_waiting(from, -after, most, ids);
 	waiting = n > 0;

@@ -38,10 +38,12 @@
 #include "base/plan.h"
 #include "base/replicated.h"
 #include "base/shmem.h"
+#include "base/testkit.h"
 #include "base/xact.h"
 #include "ledger/epoch.h"
 #include "queue/config.h"
 #include "queue/lane.h"
+#include "queue/subscription.h"
 #include "queue/waiting.h"
 #include "worker/claim.h"
 #include "worker/crash.h"
@@ -104,6 +106,7 @@ read_config(Dispatcher *d)
 {
 	uint64 n;
 	int32 *ids;
+	UnrdfSubscription *subscriptions;
 	bool isnull;
 
 	d->config = pg_atomic_read_u32(&d->db->config);
@@ -118,6 +121,7 @@ read_config(Dispatcher *d)
 					  UnrdfQueueRowSettings(UnrdfQueueRowById(ids[i])));
 	pfree(ids);
 	UnrdfTimingsReread(d->timings);
+	pg_atomic_write_u32(&d->db->wants_courier, UnrdfSubscriptionList(&subscriptions) > 0);
 }
 
 /* A restore since the last look makes all positions worthless: end, and be started anew. */
@@ -602,6 +606,7 @@ fill(Dispatcher *d, UnrdfSlot *slot, int most)
 static void
 assign(Dispatcher *d, UnrdfSlot *slot)
 {
+	UnrdfTestPoint(UNRDF_POINT_DISPATCH);
 	pg_atomic_fetch_add_u64(&d->db->dispatched, slot->ntasks);
 	d->pool.idle--;
 	d->pool.busy++;
@@ -823,7 +828,8 @@ step(Dispatcher *d)
 	/* who pauses or limits a queue, and enqueues in it after that, sees it obeyed: its settings are read again first */
 	if (!d->restoring && d->config == pg_atomic_read_u32(&d->db->config))
 	{
-		hand_out(d);
+		if (!UnrdfTestHolds())
+			hand_out(d);
 		grant(d);
 	}
 	UnrdfWhyAnswer(d->db, d->lanes, &d->pool, d->trial);

@@ -45,6 +45,7 @@
 #include "base/guc.h"
 #include "base/identity.h"
 #include "base/shmem.h"
+#include "base/testkit.h"
 #include "base/xact.h"
 #include "ledger/epoch.h"
 #include "ledger/receipt.h"
@@ -150,7 +151,9 @@ commit_run(Run *run)
 {
 	UnrdfMySlot->running = -1;
 	pg_atomic_write_u64(&UnrdfMySlot->job, 0);
+	UnrdfTestPoint(UNRDF_POINT_EXECUTE_COMMIT);
 	end_run(run);
+	UnrdfTestPoint(UNRDF_POINT_EXECUTE_COMMITTED);
 	UnrdfCrashClear((int) (UnrdfMySlot - UnrdfSlots));
 	UnrdfCleanSession();
 	pg_atomic_fetch_add_u64(&UnrdfMySlot->transactions, 1);
@@ -264,7 +267,9 @@ call_handler(Run *run, Call *call, UnrdfJob *job, int32 attempt, TimestampTz sta
 	UnrdfCurrentBegin(job, call->handler.name, attempt, started);
 	/* a restricted operation may not defer, so what is INITIALLY DEFERRED has to be immediate beforehand */
 	UnrdfFireDeferredTriggers();
+	UnrdfTestPoint(UNRDF_POINT_EXECUTE);
 	value = FunctionCallInvoke(fcinfo);
+	UnrdfTestPoint(UNRDF_POINT_EXECUTED);
 	UnrdfFireDeferredTriggers();
 	refuse_temporary_objects();
 	UnrdfCurrentEnd();

@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/lookup.h"
 #include "base/plan.h"
+#include "base/testkit.h"
 #include "base/xact.h"
 #include "ledger/epoch.h"
 #include "ledger/receipt.h"
@@ -255,6 +256,7 @@ UnrdfTaskFailed(UnrdfTask *task, TimestampTz started, ErrorData *error)
 	{
 		UnrdfXactBegin("recording what became of an attempt");
 		UnrdfTaskRecord(task, snooze_ms, started, error);
+		UnrdfTestPoint(UNRDF_POINT_FAIL_COMMIT);
 		UnrdfXactCommit();
 		UnrdfTaskRecorded(task, snooze_ms >= 0);
 	}

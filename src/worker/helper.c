@@ -19,6 +19,7 @@ static const struct
 	[UNRDF_INTEGRATOR] = {"unrdf integrator", "UnrdfIntegratorMain"},
 	[UNRDF_PUBLISHER] = {"unrdf publisher", "UnrdfPublisherMain"},
 	[UNRDF_RELEASER] = {"unrdf releaser", "UnrdfReleaserMain"},
+	[UNRDF_COURIER] = {"unrdf courier", "UnrdfCourierMain"},
 };
 
 /* Starts a helper that has ended, once a second at most. */
@@ -57,4 +58,6 @@ UnrdfHelpersKeep(UnrdfHelper helpers[UNRDF_PROCESSES], bool *warned)
 	keep(db, &helpers[UNRDF_PUBLISHER], UNRDF_PUBLISHER, warned);
 	if (pg_atomic_read_u32(&db->wants_releaser))
 		keep(db, &helpers[UNRDF_RELEASER], UNRDF_RELEASER, warned);
+	if (pg_atomic_read_u32(&db->wants_courier))
+		keep(db, &helpers[UNRDF_COURIER], UNRDF_COURIER, warned);
 }

@@ -14,6 +14,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/shmem.h"
+#include "base/testkit.h"
 #include "base/xact.h"
 #include "ledger/log.h"
 #include "worker/restore.h"
@@ -39,8 +40,11 @@ step(int64 *restores)
 		UnrdfRestoreRead(&restore);
 		if (restore.running || restore.count != *restores)
 			proc_exit(0);
+		UnrdfTestPoint(UNRDF_POINT_INTEGRATE_COMMIT);
 	}
 	UnrdfXactCommit();
+	if (n > 0)
+		UnrdfTestPoint(UNRDF_POINT_INTEGRATE_COMMITTED);
 	return n > 0;
 }
 

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/lookup.h"
 #include "base/shmem.h"
+#include "base/testkit.h"
 #include "base/xact.h"
 #include "ledger/epoch.h"
 #include "ledger/receipt.h"
@@ -225,6 +226,7 @@ UnrdfClaimJobs(UnrdfClaim *claim, int64 wait_ms, UnrdfClaimed **jobs)
 			return 0;
 		n = read_claimed(leases, n, *jobs);
 	} while (n == 0);
+	UnrdfTestPoint(UNRDF_POINT_CLAIM);
 	return n;
 }
 
@@ -337,6 +339,7 @@ end_jobs(const int64 *tokens, int n, const Said *said, int64 *refused)
 	}
 	close_jobs(&jobs);
 	nrefused += write_all(&all, refused + nrefused);
+	UnrdfTestPoint(UNRDF_POINT_COMPLETE);
 	UnrdfWakeIntegrator();
 	return nrefused;
 }

@@ -43,6 +43,7 @@
 #include "base/lock.h"
 #include "base/plan.h"
 #include "base/shmem.h"
+#include "base/testkit.h"
 #include "base/xact.h"
 #include "ledger/epoch.h"
 #include "ledger/record.h"
@@ -96,8 +97,9 @@ typedef struct Releaser
 	Candidates candidates;
 	Candidates postponed; /* to be candidates again */
 	Candidates failures;  /* jobs of workflows that ended without success */
-	bool receipts_written;
 	/* in one transaction */
+	bool released; /* or ended, some */
+	bool receipts_written;
 	Ended *ended;
 	int nended;
 	UnrdfIdLookup *past; /* receipts at the moment from which on they are followed */
@@ -406,6 +408,7 @@ end_sagas(Releaser *r)
 		if (failed && !try_to_end_saga(&f))
 			r->failures.items[kept++] = f;
 		r->receipts_written |= failed;
+		r->released |= failed;
 	}
 	r->failures.n = kept;
 }
@@ -508,6 +511,7 @@ release(Releaser *r)
 	UnrdfDeciderEnd(&r->decider);
 	UnrdfIdLookupEnd(&jobs);
 	UnrdfIdLookupEnd(&waiting);
+	r->released |= acted > 0;
 	UnrdfJobWriterEnd(writer);
 	ExecDropSingleTupleTableSlot(copy);
 	MemoryContextDelete(context);
@@ -571,18 +575,26 @@ work(Releaser *r)
 static bool
 step(Releaser *r)
 {
+	uint64 settles = UnrdfTestToSettle();
 	bool more;
 
 	UnrdfXactBegin("releasing jobs");
-	r->receipts_written = false;
+	r->released = r->receipts_written = false;
 	more = work(r);
+	if (r->released)
+		UnrdfTestPoint(UNRDF_POINT_RELEASE_COMMIT);
 	UnrdfXactCommit();
-	if (!more && r->open <= 0 && r->postponed.n + r->failures.n == 0)
+	if (r->released)
+		UnrdfTestPoint(UNRDF_POINT_RELEASE_COMMITTED);
+	if (more || r->postponed.n + r->failures.n > 0)
+		return more;
+	UnrdfTestHasSettled(settles);
+	if (r->open <= 0)
 	{
 		pg_atomic_write_u32(&r->db->follows_receipts, 0);
 		r->following = false;
 	}
-	return more;
+	return false;
 }
 
 static void

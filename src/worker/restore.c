@@ -14,14 +14,12 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
-#include "utils/rel.h"
 
 #include "base/catalog.h"
+#include "base/lookup.h"
 #include "base/plan.h"
 #include "base/shmem.h"
 #include "queue/config.h"
@@ -37,10 +35,11 @@ static UnrdfPlan begin_restore = {"INSERT INTO unrdf.restoring (since) SELECT pg
 								  0};
 static UnrdfPlan end_restore = {"DELETE FROM unrdf.restoring", 0};
 static UnrdfPlan note_restore = {
-	"INSERT INTO unrdf.restored (xid) SELECT coalesce("
+	"INSERT INTO unrdf.restored (xid, event) SELECT coalesce("
 	"(SELECT x.xid FROM ((SELECT xid FROM unrdf.receipt ORDER BY xid DESC LIMIT 1) UNION ALL"
 	" (SELECT xid FROM unrdf.job ORDER BY xid DESC LIMIT 1) UNION ALL"
-	" (SELECT xid FROM unrdf.waiting_job ORDER BY xid DESC LIMIT 1)) AS x ORDER BY x.xid DESC LIMIT 1), '0')",
+	" (SELECT xid FROM unrdf.waiting_job ORDER BY xid DESC LIMIT 1)) AS x ORDER BY x.xid DESC LIMIT 1), '0'),"
+	" coalesce((SELECT pg_catalog.max(id) FROM unrdf.event), 0)",
 	0};
 
 /* UnrdfRestoreRead reads what the newest snapshot sees of restores. */
@@ -64,12 +63,9 @@ UnrdfRestoreRead(UnrdfRestoreState *state)
 bool
 UnrdfRestoreRuns(void)
 {
-	Relation rel = table_open(UnrdfRelid(UNRDF_RESTORING), AccessShareLock);
-	bool empty = RelationGetNumberOfBlocks(rel) == 0;
 	UnrdfRestoreState state;
 
-	table_close(rel, AccessShareLock);
-	if (empty)
+	if (UnrdfNeverFilled(UNRDF_RESTORING))
 		return false;
 	UnrdfRestoreRead(&state);
 	return state.running;

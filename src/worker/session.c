@@ -39,6 +39,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/shmem.h"
+#include "base/testkit.h"
 #include "base/xact.h"
 #include "ledger/epoch.h"
 #include "ledger/receipt.h"
@@ -305,7 +306,9 @@ finish(Session *s)
 	UnrdfReceiptWriterEnd(writer);
 	UnrdfDepthEnded(s->job.queue, UNRDF_OK, s->task->failed);
 	UnrdfWakeIntegrator();
+	UnrdfTestPoint(UNRDF_POINT_EXECUTE_COMMIT);
 	UnrdfXactCommit();
+	UnrdfTestPoint(UNRDF_POINT_EXECUTE_COMMITTED);
 	s->task->micros = (int32) Min(UnrdfNow() - s->started, PG_INT32_MAX);
 }
 
@@ -318,10 +321,12 @@ run(Session *s)
 
 		UnrdfLimitsBegin(timeout, s->handler.memory_limit);
 		UnrdfCurrentBegin(&s->job, s->handler.name, s->task->attempt, s->started);
+		UnrdfTestPoint(UNRDF_POINT_EXECUTE);
 		if (s->handler.kind == UNRDF_PROCEDURE)
 			call_procedure(s);
 		else
 			run_command(s);
+		UnrdfTestPoint(UNRDF_POINT_EXECUTED);
 		UnrdfCurrentEnd();
 		UnrdfLimitsEnd();
 		finish(s);

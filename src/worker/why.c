@@ -32,6 +32,7 @@
 #include "base/lock.h"
 #include "base/lookup.h"
 #include "base/plan.h"
+#include "base/testkit.h"
 #include "ledger/receipt.h"
 #include "queue/config.h"
 #include "queue/handler.h"
@@ -520,6 +521,15 @@ is_paused(Why *w)
 	return true;
 }
 
+static bool
+is_held_by_test(Why *w)
+{
+	if (!UnrdfTestHolds() || UnrdfJobIsOutside(&w->job))
+		return false;
+	say(w, "test_hold", "The test kit holds all jobs until unrdf.test_run_due() is called.");
+	return true;
+}
+
 /* What is recorded of its last attempt. */
 typedef struct LastAttempt
 {
@@ -792,28 +802,12 @@ is_about_to_run(Why *w)
 	return true;
 }
 
-static bool (*const reasons[])(Why *w) = {has_ended,
-										  is_in_own_transaction,
-										  is_not_preloaded,
-										  is_on_standby,
-										  runs,
-										  is_being_ended,
-										  is_restored,
-										  has_no_dispatcher,
-										  waits_for_others,
-										  is_paused,
-										  is_retrying,
-										  is_scheduled,
-										  gets_no_answer,
-										  is_handed_out,
-										  waits_for_trial,
-										  meets_limit,
-										  meets_queue_rate,
-										  meets_group_limit,
-										  meets_group_rate,
-										  waits_for_worker,
-										  waits_for_executor,
-										  is_about_to_run};
+static bool (*const reasons[])(Why *w) = {
+	has_ended,        is_in_own_transaction, is_not_preloaded,  is_on_standby,     runs,
+	is_being_ended,   is_restored,           has_no_dispatcher, waits_for_others,  is_paused,
+	is_retrying,      is_scheduled,          is_held_by_test,   gets_no_answer,    is_handed_out,
+	waits_for_trial,  meets_limit,           meets_queue_rate,  meets_group_limit, meets_group_rate,
+	waits_for_worker, waits_for_executor,    is_about_to_run};
 
 /* Reads the job and what is said of it whatever the reason. Raises 42704, 42501. */
 static void

@@ -13,6 +13,7 @@ extern PGDLLEXPORT void UnrdfDispatcherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfIntegratorMain(Datum arg);
 extern PGDLLEXPORT void UnrdfPublisherMain(Datum arg);
 extern PGDLLEXPORT void UnrdfReleaserMain(Datum arg);
+extern PGDLLEXPORT void UnrdfCourierMain(Datum arg);
 extern PGDLLEXPORT void UnrdfExecutorMain(Datum arg);
 extern PGDLLEXPORT void UnrdfSessionMain(Datum arg);
 extern PGDLLEXPORT void UnrdfSentinelMain(Datum arg);
@@ -49,5 +50,7 @@ extern int64 UnrdfCancelWorkflow(int64 id, bool compensate);
 /* step.c */
 extern Jsonb *UnrdfStepDone(text *name);
 extern void UnrdfSaveStep(text *name, Jsonb *result);
+/* test_run.c */
+extern int64 UnrdfTestRunDue(text *queue, int64 most);
 
 #endif /* UNRDF_WORKER_H */

@@ -125,7 +125,8 @@ put(ReturnSetInfo *rsinfo, Row *row)
 static void
 put_databases(ReturnSetInfo *rsinfo)
 {
-	static const char *const kinds[] = {"dispatcher", "integrator", "publisher", "releaser"};
+	static const char *const kinds[] = {"dispatcher", "integrator", "publisher", "releaser",
+										"courier"};
 	Row row;
 
 	for (int i = 0; i < UNRDF_MAX_DATABASES; i++)

@@ -11,7 +11,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
-  new_node install register_effect reading_calls wait_for unbroken wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
+  new_node install register_effect reading_calls test_calls wait_for unbroken wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
   crash_and_start disaster held_at sql_fails log_position log_since occurrences memory_of
 );
 
@@ -107,6 +107,7 @@ sub reading_calls
 		schedule_due_times => q((SELECT array_agg(d) FROM unrdf.schedule_due_times('@daily', 'UTC', 3, '2026-01-01') AS d)),
 		schedule_next => q(unrdf.schedule_next('@daily', 'UTC', '2026-01-01')),
 		schema_error => q(unrdf.schema_error('1', '{"minimum": 2}')),
+		subscription_lag => 'unrdf.subscription_lag(1)',
 		verify => 'unrdf.verify(:ended)',
 		verify_all => '(SELECT count(*) FROM unrdf.verify_all())',
 		verify_range => '(SELECT count(*) FROM unrdf.verify_range(0))',
@@ -122,6 +123,20 @@ sub reading_calls
 		workflow_dot => q(coalesce(unrdf.workflow_dot(:ended), 'none')),
 		witness_request => 'unrdf.witness_request()',
 		verify_progress => '(SELECT count(*) FROM unrdf.verify_progress())');
+}
+
+# The functions of the test kit, as they are called. Where there is no kit all are refused.
+sub test_calls
+{
+	return (
+		test_advance => q(unrdf.test_advance('1 day')),
+		test_clear => 'unrdf.test_clear()',
+		test_fail_at => q(unrdf.test_fail_at('execute')),
+		test_hold => 'unrdf.test_hold()',
+		test_point_state => '(SELECT count(*) FROM unrdf.test_point_state())',
+		test_real_time => 'unrdf.test_real_time()',
+		test_run_due => 'unrdf.test_run_due()',
+		test_set_time => 'unrdf.test_set_time(now())');
 }
 
 # Waits until a query says t. Dies where it does not, within $PG_TEST_TIMEOUT_DEFAULT.

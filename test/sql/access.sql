@@ -57,6 +57,8 @@ SELECT unrdf.pause_queue('acc');
 SET ROLE regress_unrdf_victim;
 SELECT unrdf.enqueue('acc_fail', '{"password": "hunter2"}', queue => 'acc') AS open \gset
 SELECT unrdf.create_workflow('acc', '{"password": "hunter2"}') AS workflow \gset
+SELECT unrdf.emit('acc', '{"password": "hunter2"}') > 0 AS emitted;
+SELECT name, payload FROM unrdf.events;
 SELECT unrdf.enqueue_after(ARRAY[:ok], 'acc_fail', '{"password": "hunter2"}', queue => 'acc', workflow => :workflow, name => 'after') AS after,
 	unrdf.enqueue_after(ARRAY[:open], 'acc_fail', '{"password": "hunter2"}', queue => 'acc', workflow => :workflow, name => 'waits') AS waits \gset
 RESET ROLE;
@@ -85,6 +87,8 @@ SELECT unrdf.cancel(:waits);
 SELECT unrdf.why(:waits);
 SELECT unrdf.cancel_workflow(:workflow);
 SELECT (SELECT count(*) FROM unrdf.workflows) AS workflows, (SELECT count(*) FROM unrdf.workflow_graph) AS graph, (SELECT count(*) FROM unrdf.job_needs) AS needs;
+SELECT count(*) FROM unrdf.events WHERE acc.leak(payload::text);
+SELECT unrdf.grant_events('regress_unrdf_producer', '*');
 SELECT unrdf.erase_jobs('x', queue => 'acc');
 SELECT unrdf.erase_each(ARRAY[:dead], 'x');
 SELECT * FROM unrdf.queue_depths;
@@ -104,6 +108,7 @@ SELECT count(*) FROM unrdf.cancel_jobs(args_contain => '{"password": "hunter2"}'
 SELECT sentence LIKE '%hunter2%' OR facts::text LIKE '%hunter2%' AS leaks FROM unrdf.why(:dead);
 SELECT count(*) > 0 AS findings, bool_or(d::text LIKE '%hunter2%') AS leaks FROM unrdf.doctor() AS d;
 SELECT payload FROM unrdf.receipt WHERE id = :ok;
+SELECT count(*) FROM unrdf.events WHERE acc.leak(payload::text);
 SELECT message FROM unrdf.attempt;
 SELECT unrdf.erase_jobs('x', queue => 'acc');
 SELECT unrdf.receipt(:ok);

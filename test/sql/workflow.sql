@@ -265,6 +265,7 @@ SELECT job AS a FROM unrdf.workflow_graph WHERE workflow = :w \gset
 SELECT unrdf.wait(:a);
 SELECT unrdf.erase(:a, 'asked to') IS NOT NULL AS erased;
 SELECT w.args, j.args, s.result FROM unrdf.waiting_job AS w JOIN unrdf.job AS j USING (id) JOIN unrdf.job_step AS s ON s.job = id WHERE id = :a;
+SELECT unrdf.integrate() >= 0 AS integrated;
 SELECT verdict FROM unrdf.verify(:a);
 
 -- What is refused

@@ -31,6 +31,9 @@ my %changing = (
 	create_queue => "unrdf.create_queue('new')",
 	debounce => "unrdf.debounce('effect', '{}', 'key', '1 s')",
 	draw_origin => 'unrdf.draw_origin()',
+	drop_on_change => 'unrdf.drop_on_change(1)',
+	drop_on_event => 'unrdf.drop_on_event(1)',
+	emit => "unrdf.emit('order')",
 	empty_queue => "unrdf.empty_queue('held', 0, 1)",
 	enqueue => "unrdf.enqueue('effect')",
 	enqueue_many => "unrdf.enqueue_many('effect', ARRAY['{}']::jsonb[])",
@@ -43,10 +46,14 @@ my %changing = (
 	grant_queue => "unrdf.grant_queue('default', 'app')",
 	heartbeat => "unrdf.heartbeat('{1}')",
 	grant_access => "unrdf.grant_access('app', 'auditor')",
+	grant_events => "unrdf.grant_events('app', 'order')",
 	integrate => 'unrdf.integrate()',
 	new_origin => "unrdf.new_origin('for fun')",
+	on_change => "unrdf.on_change('audited', 'effect')",
+	on_event => "unrdf.on_event('order', 'effect')",
 	pause_queue => "unrdf.pause_queue('default')",
 	pause_schedule => "unrdf.pause_schedule('daily')",
+	pause_subscription => 'unrdf.pause_subscription(1)',
 	publish_checkpoint => 'unrdf.publish_checkpoint()',
 	record => "unrdf.record('update', 'order/17')",
 	record_batch => "unrdf.record_batch('order/18', '{1}')",
@@ -54,11 +61,14 @@ my %changing = (
 	register_outside_handler => "unrdf.register_outside_handler('new')",
 	release => "unrdf.release('{1}')",
 	remove_queue => "unrdf.remove_queue('held')",
+	replay => "unrdf.replay(1, 'now')",
 	resume_queue => "unrdf.resume_queue('default')",
 	resume_schedule => "unrdf.resume_schedule('daily')",
+	resume_subscription => 'unrdf.resume_subscription(1)',
 	retry_jobs => "unrdf.retry_jobs(queue => 'held')",
 	revive => 'unrdf.revive(:cancelled)',
 	revive_each => 'unrdf.revive_each(ARRAY[:cancelled])',
+	revoke_events => "unrdf.revoke_events('app', 'order')",
 	run_schedule_now => "unrdf.run_schedule_now('daily')",
 	schedule => "unrdf.schedule('daily', '\@daily', 'effect')",
 	start_clock => 'unrdf.start_clock()',
@@ -128,7 +138,7 @@ sub with_ids
 # What a standby answers and refuses
 is($standby->safe_psql('postgres', q(
 		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%' AND prokind <> 'p')),
-	join(' ', sort keys %changing, keys %reading, qw(audit_statement clock_advice clock_runs cluster_state doctor export_tiles first_difference queue_is_drained queue_is_shut save_step step_done workers)), 'these are all functions');
+	join(' ', sort keys %changing, keys %reading, keys %{ { test_calls() } }, qw(audit_statement change_row change_statement clock clock_advice clock_runs cluster_state doctor export_tiles first_difference queue_is_drained queue_is_shut save_step step_done workers)), 'these are all functions');
 for my $name (sort keys %changing)
 {
 	my $command = { cancel_jobs => 'unrdf.cancel_each()', empty_queue => 'unrdf.empty_queue()', erase_each => 'unrdf.erase()', erase_jobs => 'unrdf.erase()', grant_access => 'GRANT',

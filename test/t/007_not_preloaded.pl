@@ -12,6 +12,7 @@ my $dir = $PostgreSQL::Test::Utils::tmp_check;
 
 # Every function of the extension: those that need the workers, or what is in shared memory; and all others, which work.
 my %needing = (
+	test_calls(),
 	add_log_key => 'unrdf.add_log_key()',
 	add_witness_key => 'unrdf.add_witness_key()',
 	audit_table => "unrdf.audit_table('audited')",
@@ -29,6 +30,9 @@ my %needing = (
 	complete => 'unrdf.complete(1)',
 	debounce => "unrdf.debounce('effect', '{}', 'key', '1 s')",
 	draw_origin => 'unrdf.draw_origin()',
+	drop_on_change => 'unrdf.drop_on_change(1)',
+	drop_on_event => 'unrdf.drop_on_event(1)',
+	emit => "unrdf.emit('order')",
 	enqueue => "unrdf.enqueue('effect')",
 	enqueue_many => "unrdf.enqueue_many('effect', ARRAY['{}']::jsonb[])",
 	enqueue_once => "unrdf.enqueue_once('effect', '{}', 'key')",
@@ -38,10 +42,15 @@ my %needing = (
 	heartbeat => "unrdf.heartbeat('{1}')",
 	integrate => 'unrdf.integrate()',
 	new_origin => "unrdf.new_origin('for fun')",
+	on_change => "unrdf.on_change('audited', 'effect')",
+	on_event => "unrdf.on_event('order', 'effect')",
+	pause_subscription => 'unrdf.pause_subscription(1)',
 	publish_checkpoint => 'unrdf.publish_checkpoint()',
 	record => "unrdf.record('update', 'order/17')",
 	record_batch => "unrdf.record_batch('order/18', '{1}')",
 	release => "unrdf.release('{1}')",
+	replay => "unrdf.replay(1, 'now')",
+	resume_subscription => 'unrdf.resume_subscription(1)',
 	revive => 'unrdf.revive(:cancelled)',
 	revive_each => 'unrdf.revive_each(ARRAY[:cancelled])',
 	run_schedule_now => "unrdf.run_schedule_now('daily')",
@@ -52,7 +61,7 @@ my %needing = (
 	witness_check => "unrdf.witness_check('')",
 	witness_cosign => "unrdf.witness_cosign('log', 1)");
 my %working = reading_calls();
-my @configuring = qw(add_cosignatures alter_queue close_queue create_queue finish_restore grant_access grant_queue pause_queue pause_schedule register_handler register_outside_handler remove_queue resume_queue resume_schedule revoke_queue schedule start_clock trust_witness unschedule verify_step watch_log);
+my @configuring = qw(add_cosignatures alter_queue close_queue create_queue finish_restore grant_access grant_events grant_queue pause_queue pause_schedule register_handler register_outside_handler remove_queue resume_queue resume_schedule revoke_events revoke_queue schedule start_clock trust_witness unschedule verify_step watch_log);
 my %ids = (pending => 1, cancelled => 1, ended => 1);
 
 sub with_ids
@@ -100,7 +109,7 @@ $node->safe_psql('postgres', 'CREATE TABLE audited (id int PRIMARY KEY, name tex
 pass('CREATE EXTENSION and register_handler work');
 is($node->safe_psql('postgres', q(
 		SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'unrdf'::regnamespace AND proname NOT LIKE 'restore%' AND proname NOT LIKE 'merkle_root_%' AND prokind <> 'p')),
-	join(' ', sort keys %needing, keys %working, @configuring, qw(audit_statement cancel_jobs clock_advice clock_runs doctor empty_queue erase_jobs export_tiles first_difference queue_is_drained queue_is_shut retry_jobs workers)), 'these are all functions');
+	join(' ', sort keys %needing, keys %working, @configuring, qw(audit_statement cancel_jobs change_row change_statement clock clock_advice clock_runs doctor empty_queue erase_jobs export_tiles first_difference queue_is_drained queue_is_shut retry_jobs workers)), 'these are all functions');
 assert_refused('new', grep { $_ ne 'integrate' } sort keys %needing);
 is($node->safe_psql('postgres', 'SELECT unrdf.integrate()'), '0', 'there is nothing to integrate');
 is($node->safe_psql('postgres', q(SELECT (SELECT count(*) FROM unrdf.job), (SELECT count(*) FROM unrdf.receipt), (SELECT count(*) FROM unrdf.epoch))),

@@ -15,7 +15,7 @@ use Test::More;
 my $readme = slurp_file("$FindBin::RealBin/../../README.md");
 my $node = PostgreSQL::Test::Cluster->new('readme');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'unrdf'\nmax_worker_processes = 32\n");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'unrdf'\nmax_worker_processes = 32\nunrdf.test_kit = on\n");
 $node->start;
 $node->safe_psql('postgres', 'ALTER ROLE ' . ($ENV{PGUSER} // getpwuid($<)) . ' RENAME TO postgres')
   if ($ENV{PGUSER} // getpwuid($<)) ne 'postgres';

@@ -375,7 +375,7 @@ $node->start;
 wait_for($node, 'postgres', q(SELECT count(*) = 3 FROM unrdf.stat_workers WHERE datname = 'postgres'));
 my $stuck = enqueue('effect');
 why_is($stuck, 'no_executor', qr/^There is no executor yet/, 'no executor');
-is($node->safe_psql('postgres', q(SELECT severity, advice FROM unrdf.doctor() WHERE subject = 'max_worker_processes')), 'error|max_worker_processes = 15, and restart', 'a doctor says what to change');
+is($node->safe_psql('postgres', q(SELECT severity, advice FROM unrdf.doctor() WHERE subject = 'max_worker_processes')), 'error|max_worker_processes = 16, and restart', 'a doctor says what to change');
 $node->stop;
 
 done_testing();
