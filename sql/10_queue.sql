@@ -27,6 +27,8 @@ CREATE TABLE unrdf.queue_state (
 	group_burst int CONSTRAINT queue_state_group_burst_check CHECK (group_burst > 0),
 	fifo text CONSTRAINT queue_state_fifo_check CHECK (fifo IN ('wait', 'skip')),
 	share_by text CONSTRAINT queue_state_share_by_check CHECK (share_by IN ('owner', 'tenant')),
+	max_depth int CONSTRAINT queue_state_max_depth_check CHECK (max_depth > 0),
+	when_full text CONSTRAINT queue_state_when_full_check CHECK (when_full IN ('reject', 'wait', 'warn')),
 	changed_by regrole NOT NULL,
 	changed_at timestamptz NOT NULL DEFAULT now()
 );

@@ -58,7 +58,7 @@ COMMENT ON VIEW unrdf.jobs IS 'Every job of the roles one is a member of, and fo
 
 CREATE VIEW unrdf.queues WITH (security_barrier) AS
 	SELECT q.name, coalesce(s.paused, false) AS paused, coalesce(s.draining, false) AS draining, s.max_running, coalesce(s.weight, 1) AS weight, s.rate, s.burst,
-		s.group_by, s.group_max_running, s.group_rate, s.group_burst, s.fifo, s.share_by,
+		s.group_by, s.group_max_running, s.group_rate, s.group_burst, s.fifo, s.share_by, s.max_depth, CASE WHEN s.max_depth IS NOT NULL THEN coalesce(s.when_full, 'reject') END AS when_full,
 		(SELECT pg_catalog.jsonb_object_agg(h.name, h.weight) FROM unrdf.share AS h WHERE h.queue OPERATOR(pg_catalog.=) q.id) AS shares, q.created_at
 	FROM unrdf.queue AS q LEFT JOIN unrdf.queue_state AS s ON s.queue OPERATOR(pg_catalog.=) q.id
 	WHERE q.dropped_at IS NULL;

@@ -99,6 +99,11 @@ END
 $$;
 COMMENT ON PROCEDURE unrdf.drop_queue(text, text, text, interval) IS 'Drops a queue. Where it has jobs that have not ended: refuse raises 55006; cancel cancels them; move cancels them and enqueues their work in queue move_to, as jobs of the same owners whose retry_of names them, but for jobs of workflows and those that others need. It raises 55006, too, where a schedule, a subscription or a change handler enqueues in the queue, or it is a handler''s. It waits, at most timeout, for transactions that may have enqueued in it. It commits, so it cannot be called in a transaction block.';
 
+CREATE FUNCTION unrdf.try_enqueue(handler text, args jsonb DEFAULT '{}', queue text DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL,
+	key text DEFAULT NULL, key_window interval DEFAULT NULL, max_attempts int DEFAULT NULL, timeout interval DEFAULT NULL, group_key text DEFAULT NULL, tenant text DEFAULT NULL, OUT job bigint, OUT depth bigint)
+	RETURNS record AS 'MODULE_PATHNAME', 'unrdf_try_enqueue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unrdf.try_enqueue(text, jsonb, text, int, timestamptz, text, interval, int, interval, text, text) IS 'Enqueues a job as enqueue does, and says how deep its queue is then: how many jobs have not ended as this transaction sees it, and for how many others have taken room. job is null where the queue has a max_depth and is full: it neither waits nor raises anything.';
+
 -- Many jobs at once
 
 CREATE FUNCTION unrdf.find_jobs(states text[], queue text, handler text, state text, owner regrole, enqueued_after timestamptz, enqueued_before timestamptz, key_like text, args_contain jsonb, most int) RETURNS bigint[]
@@ -283,7 +288,7 @@ $$;
 COMMENT ON FUNCTION unrdf.doctor(interval) IS 'Settings and states of the server that are wrong for unrdf, the worst first: severity error, warning or notice; what it is about; what was found; and the line to change. old: since when a transaction counts as left open.';
 
 REVOKE EXECUTE ON FUNCTION
-	unrdf.any_job(), unrdf.close_queue(text, boolean), unrdf.queue_is_shut(text, interval), unrdf.queue_is_drained(text, interval), unrdf.empty_queue(text, bigint, int, text), unrdf.remove_queue(text),
+	unrdf.any_job(), unrdf.try_enqueue(text, jsonb, text, int, timestamptz, text, interval, int, interval, text, text), unrdf.close_queue(text, boolean), unrdf.queue_is_shut(text, interval), unrdf.queue_is_drained(text, interval), unrdf.empty_queue(text, bigint, int, text), unrdf.remove_queue(text),
 	unrdf.find_jobs(text[], text, text, text, regrole, timestamptz, timestamptz, text, jsonb, int), unrdf.cancel_each(bigint[]), unrdf.revive_each(bigint[]), unrdf.erase_each(bigint[], text),
 	unrdf.cancel_jobs(text, text, text, regrole, timestamptz, timestamptz, text, jsonb, int), unrdf.retry_jobs(text, text, text, regrole, timestamptz, timestamptz, text, jsonb, int),
 	unrdf.erase_jobs(text, text, text, text, regrole, timestamptz, timestamptz, text, jsonb, int),

@@ -41,6 +41,13 @@ UnrdfCheckFit(const UnrdfHandler *handler, Jsonb *args)
 						errdetail_internal("%s", mismatch)));
 }
 
+/* UnrdfQueueToEnqueue returns the queue of a job of a handler: the one that was asked for, or where that is below 0 the handler's. */
+int32
+UnrdfQueueToEnqueue(int32 queue, const UnrdfHandler *handler)
+{
+	return queue >= 0 ? queue : Max(handler->queue, UNRDF_DEFAULT_QUEUE);
+}
+
 /* Fills in what the job leaves to its handler, which is returned as it is now: a key function is anybody's code and may change it. */
 static UnrdfHandler
 complete(UnrdfJob *job)
@@ -51,8 +58,7 @@ complete(UnrdfJob *job)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("handler with id %d does not exist", job->handler)));
 	job->handler_version = handler->newest;
-	if (job->queue < 0)
-		job->queue = Max(handler->queue, 0);
+	job->queue = UnrdfQueueToEnqueue(job->queue, handler);
 	if (job->priority < 0)
 		job->priority = handler->priority < 0 ? UNRDF_DEFAULT_PRIORITY : handler->priority;
 	return *handler;

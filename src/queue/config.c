@@ -19,6 +19,7 @@
 #include "base/plan.h"
 #include "base/shmem.h"
 #include "queue/config.h"
+#include "queue/room.h"
 
 typedef struct QueueName
 {
@@ -41,8 +42,8 @@ typedef struct QueueDoor
 
 static UnrdfPlan insert_queue = {
 	"INSERT INTO unrdf.queue (name) VALUES ($1) RETURNING id", 1, {TEXTOID}};
-#define DOOR_COLUMNS                                                               \
-	"SELECT q.id, coalesce(s.draining, false) OR q.dropped_at IS NOT NULL, q.name" \
+#define DOOR_COLUMNS                                                       \
+	"SELECT q.id, coalesce(s.draining, false) OR q.dropped_at IS NOT NULL" \
 	" FROM unrdf.queue AS q LEFT JOIN unrdf.queue_state AS s ON s.queue OPERATOR(pg_catalog.=) q.id "
 static UnrdfPlan find_queue = {
 	DOOR_COLUMNS "WHERE q.name OPERATOR(pg_catalog.=) $1 AND q.dropped_at IS NULL", 1, {TEXTOID}};
@@ -159,6 +160,7 @@ UnrdfConfigChanged(void)
 	forgets++;
 	changed = true;
 	UnrdfAtCommit(bump, 0);
+	UnrdfRoomChanged();
 }
 
 /* UnrdfCheckName raises 42602 for a name that is empty or long: caches have them inline. */
@@ -234,8 +236,6 @@ UnrdfQueueTakesJobs(int32 id)
 {
 	Datum value = Int32GetDatum(id);
 	QueueDoor *door;
-	char *name = NULL;
-	bool isnull;
 
 	check_cache();
 	door = hash_search(queue_doors, &id, HASH_FIND, NULL);
@@ -243,13 +243,10 @@ UnrdfQueueTakesJobs(int32 id)
 		return;
 	SPI_connect();
 	if (UnrdfExecuteLatest(&find_door, &value, NULL) == 1)
-	{
 		door = cache_door();
-		name = text_to_cstring(DatumGetTextPP(UnrdfResult(0, 2, &isnull)));
-	}
 	if (door == NULL || door->closed)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("queue \"%s\" takes no new jobs", name ? name : ""),
+						errmsg("queue \"%s\" takes no new jobs", UnrdfQueueName(id)),
 						errdetail("It is being drained, or was dropped."),
 						errhint("unrdf.resume_queue() opens a queue that was drained.")));
 	SPI_finish();

@@ -32,6 +32,14 @@ typedef enum UnrdfShareBy
 	UNRDF_SHARE_TENANT
 } UnrdfShareBy;
 
+/* What becomes of who enqueues in a queue that is as deep as it may be. */
+typedef enum UnrdfWhenFull
+{
+	UNRDF_FULL_REJECT = 1,
+	UNRDF_FULL_WAIT,
+	UNRDF_FULL_WARN
+} UnrdfWhenFull;
+
 /* A queue's settings; 0 where there is no limit. */
 typedef struct UnrdfQueue
 {
@@ -44,6 +52,8 @@ typedef struct UnrdfQueue
 	UnrdfRate group_rate;
 	UnrdfFifo fifo;
 	UnrdfShareBy share_by;
+	int32 max_depth;
+	UnrdfWhenFull when_full;
 } UnrdfQueue;
 
 /* A queue's settings, and what only settings.c knows of them. */

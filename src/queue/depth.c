@@ -5,7 +5,7 @@
  * notes once it has committed (its rows are visible by then), so the numbers follow what can be seen by the few
  * instructions of a commit callback. What a savepoint's rollback takes back leaves the notes with it.
  *
- * Shared memory begins empty. Who wants to know a number first counts the rows once, under a snapshot (count.c). Invariant:
+ * UnrdfDepthSet memory begins empty. Who wants to know a number first counts the rows once, under a snapshot (count.c). Invariant:
  * a number is what the count found, plus the notes of exactly those transactions that were not over in its snapshot. For that
  * the snapshot is taken and made known (UnrdfDepthBegin) in one hold of the lock, under which notes are added as well: a
  * transaction that is not over in the snapshot comes to the lock later and finds the snapshot there; one that is over is
@@ -16,9 +16,13 @@
  * a COMMIT PREPARED is under way no snapshot is made known, as it may become visible before or after that. A crash of
  * the server begins shared memory anew. Dying anywhere else loses nothing: a count that was begun is begun again.
  *
- * A limit of a queue's depth needs more than the number: two who enqueue at once both find room. So each reserves its place in
- * shared memory, to the end of its transaction (UnrdfDepthReserve); the place is given back after the notes were added, so
- * open + reserved is never too low.
+ * A limit of a queue's depth (room.c) needs more than the number: two who enqueue at once both find room. So each reserves its
+ * places in shared memory, to the end of its transaction. Invariant: open + reserved is never too low, as places are given back
+ * after the notes were added, and whoever reserves some looks at them with these in it. It may be too high for a moment, while
+ * notes are added; so nobody is refused but under the exclusive lock, where it is exact. Who has ended jobs itself reserves
+ * so many places less: both become visible at once, or not at all, as a savepoint's rollback that takes back what was ended takes back
+ * what was enqueued for it as well. Reservations die with the process, that is with all shared memory; a transaction that has
+ * some cannot be prepared.
  *
  * Locks: UnrdfShmem->depths shared for adding and reading, exclusively for what is known and for new queues. The
  * numbers are atomics.
@@ -38,60 +42,11 @@
 
 #include "base/commit.h"
 #include "base/shmem.h"
-#include "queue/depth.h"
+#include "queue/depth_set.h"
 
-#define PLACES 16384      /* of queues; a power of two */
-#define MOST_QUEUES 12288 /* in all databases, since the server's start */
-#define MOST_XIDS 512     /* in progress in a snapshot that can be made known */
+UnrdfDepthSet *UnrdfDepthShared = NULL;
 
-/* One queue. A place is free where its database is invalid, and is not given back. */
-typedef struct Counter
-{
-	Oid dboid;
-	int32 queue;
-	pg_atomic_uint64 n[UNRDF_NUMBERS];
-	pg_atomic_uint64 reserved;
-} Counter;
-
-/* What is known of a count. */
-typedef struct Known
-{
-	bool begun; /* the snapshot is that of a count, notes are added */
-	bool done;  /* and what was counted has been added */
-	uint32 attempt;
-	uint64 xmin;
-	uint64 xmax;
-	int nxip;
-	uint64 xip[MOST_XIDS];
-} Known;
-
-typedef struct Base
-{
-	Oid dboid;
-	bool full;     /* a queue of it has no counter: nothing can be kept */
-	bool prepared; /* a prepared transaction may have had notes */
-	Known known[UNRDF_COUNTS];
-} Base;
-
-typedef struct Shared
-{
-	int finishing; /* COMMIT PREPARED under way, in all databases */
-	int nqueues;
-	Base bases[UNRDF_MAX_DATABASES];
-	Counter counters[PLACES];
-} Shared;
-
-/* What this transaction does to a queue's numbers, on a level of savepoints. */
-typedef struct Note
-{
-	int32 queue;
-	int level;
-	int64 n[UNRDF_NUMBERS];
-	int64 reserved;
-} Note;
-
-static Shared *shared = NULL;
-static Note *notes = NULL; /* in TopTransactionContext */
+static UnrdfNote *notes = NULL; /* in TopTransactionContext */
 static int nnotes = 0;
 static int capacity = 0;
 static bool finishing = false; /* by this process */
@@ -103,48 +58,48 @@ count_of(UnrdfNumber number)
 	return number <= UNRDF_JOBS_WAITING ? UNRDF_COUNT_OPEN : UNRDF_COUNT_ENDED;
 }
 
-/* The current database's base, or NULL. Under the lock. */
-static Base *
-find_base(void)
+/* UnrdfDepthBase returns the current database's base, or NULL. Under the lock. */
+UnrdfBase *
+UnrdfDepthBase(void)
 {
 	for (int i = 0; i < UNRDF_MAX_DATABASES; i++)
-		if (shared->bases[i].dboid == MyDatabaseId)
-			return &shared->bases[i];
+		if (UnrdfDepthShared->bases[i].dboid == MyDatabaseId)
+			return &UnrdfDepthShared->bases[i];
 	return NULL;
 }
 
 /* The same, taken where there is none; NULL where all are. Under the lock, exclusively. */
-static Base *
+static UnrdfBase *
 get_base(void)
 {
-	Base *base = find_base();
+	UnrdfBase *base = UnrdfDepthBase();
 
 	for (int i = 0; i < UNRDF_MAX_DATABASES && base == NULL; i++)
-		if (shared->bases[i].dboid == InvalidOid)
+		if (UnrdfDepthShared->bases[i].dboid == InvalidOid)
 		{
-			base = &shared->bases[i];
+			base = &UnrdfDepthShared->bases[i];
 			base->dboid = MyDatabaseId;
 		}
 	return base;
 }
 
-/* A queue's counter; NULL where it has none, and none can or shall be made. Under the lock, exclusively to make one. */
-static Counter *
-find_counter(int32 queue, bool make)
+/* UnrdfDepthCounter returns a queue's counter; NULL where it has none, and none can or shall be made. Under the lock, exclusively to make one. */
+UnrdfCounter *
+UnrdfDepthCounter(int32 queue, bool make)
 {
 	uint32 place = hash_combine(murmurhash32(MyDatabaseId), murmurhash32((uint32) queue));
 
-	for (int i = 0; i < PLACES; i++)
+	for (int i = 0; i < UNRDF_PLACES; i++)
 	{
-		Counter *c = &shared->counters[(place + i) % PLACES];
+		UnrdfCounter *c = &UnrdfDepthShared->counters[(place + i) % UNRDF_PLACES];
 
 		if (c->dboid == MyDatabaseId && c->queue == queue)
 			return c;
 		if (c->dboid != InvalidOid)
 			continue;
-		if (!make || shared->nqueues == MOST_QUEUES)
+		if (!make || UnrdfDepthShared->nqueues == UNRDF_MOST_QUEUES)
 			return NULL;
-		shared->nqueues++;
+		UnrdfDepthShared->nqueues++;
 		c->dboid = MyDatabaseId;
 		c->queue = queue;
 		return c;
@@ -152,33 +107,59 @@ find_counter(int32 queue, bool make)
 	return NULL;
 }
 
+/* Wakes those who wait for room in a queue. */
+static void
+wake(UnrdfCounter *c)
+{
+	if (pg_atomic_read_u32(&c->waiters) > 0)
+		ConditionVariableBroadcast(&c->room);
+}
+
+/* UnrdfDepthWakeAll wakes all of the database who wait for room: they look again. Under the lock. */
+void
+UnrdfDepthWakeAll(void)
+{
+	for (int i = 0; i < UNRDF_PLACES && pg_atomic_read_u32(&UnrdfDepthShared->waiters) > 0; i++)
+		if (UnrdfDepthShared->counters[i].dboid == MyDatabaseId)
+			wake(&UnrdfDepthShared->counters[i]);
+}
+
 /* Makes the numbers unknown. Under the lock, exclusively. */
 static void
-forget(Base *base)
+forget(UnrdfBase *base)
 {
 	for (int i = 0; i < UNRDF_COUNTS; i++)
 	{
 		base->known[i].begun = base->known[i].done = false;
 		base->known[i].attempt++;
 	}
+	UnrdfDepthWakeAll();
 }
 
 /* Whether notes of a transaction are to be added to a count's numbers. */
 static bool
-counts_for(const Known *known, uint64 xid)
+counts_for(const UnrdfKnown *known, uint64 xid)
 {
 	UnrdfXidSet set = {known->xmin, known->xmax, known->nxip, (uint64 *) known->xip};
 
 	return known->begun && !UnrdfXidSetIsOver(&set, xid);
 }
 
+/* UnrdfDepthUnreserve gives reserved places back. */
+void
+UnrdfDepthUnreserve(UnrdfCounter *c, int64 n)
+{
+	pg_atomic_fetch_sub_u64(&c->reserved, n);
+	wake(c);
+}
+
 static void
-add_note(Counter *c, const Note *note, const bool *wanted)
+add_note(UnrdfCounter *c, const UnrdfNote *note, const bool *wanted)
 {
 	for (int i = 0; i < UNRDF_NUMBERS; i++)
 		if (note->n[i] != 0 && wanted[count_of(i)])
 			pg_atomic_fetch_add_u64(&c->n[i], note->n[i]);
-	pg_atomic_fetch_sub_u64(&c->reserved, note->reserved);
+	UnrdfDepthUnreserve(c, note->reserved);
 }
 
 /* Adds the notes of a transaction that has committed. Returns how many were added before one that needs a new counter. */
@@ -186,14 +167,14 @@ static int
 add_notes(int from, bool exclusively)
 {
 	uint64 xid = U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
-	Base *base = find_base();
+	UnrdfBase *base = UnrdfDepthBase();
 	bool wanted[UNRDF_COUNTS] = {false};
 
 	for (int i = 0; i < UNRDF_COUNTS; i++)
 		wanted[i] = base && counts_for(&base->known[i], xid);
 	for (; from < nnotes; from++)
 	{
-		Counter *c = find_counter(notes[from].queue, exclusively && base);
+		UnrdfCounter *c = UnrdfDepthCounter(notes[from].queue, exclusively && base);
 
 		if (c)
 			add_note(c, &notes[from], wanted);
@@ -230,10 +211,10 @@ give_back(int from)
 	LWLockAcquire(UnrdfShmem->depths, LW_SHARED);
 	for (int i = from; i < nnotes; i++)
 	{
-		Counter *c = notes[i].reserved ? find_counter(notes[i].queue, false) : NULL;
+		UnrdfCounter *c = notes[i].reserved ? UnrdfDepthCounter(notes[i].queue, false) : NULL;
 
 		if (c)
-			pg_atomic_fetch_sub_u64(&c->reserved, notes[i].reserved);
+			UnrdfDepthUnreserve(c, notes[i].reserved);
 	}
 	LWLockRelease(UnrdfShmem->depths);
 }
@@ -242,31 +223,76 @@ give_back(int from)
 static void
 note_prepared(void)
 {
-	Base *base;
+	UnrdfBase *base;
 
 	LWLockAcquire(UnrdfShmem->depths, LW_EXCLUSIVE);
-	base = find_base();
+	base = UnrdfDepthBase();
 	if (base)
 		base->prepared = true;
 	LWLockRelease(UnrdfShmem->depths);
 }
 
+/* Raises 0A000 where a transaction has reservations, which COMMIT PREPARED would not know of. */
+static void
+check_prepare(void)
+{
+	for (int i = 0; i < nnotes; i++)
+		if (notes[i].reserved > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction that has enqueued in a queue with a "
+							"depth limit")));
+}
+
 static void
 at_xact_event(XactEvent event, void *arg)
 {
+	if (event == XACT_EVENT_PRE_PREPARE)
+		check_prepare();
 	if (nnotes > 0 && event == XACT_EVENT_COMMIT)
 		committed();
 	else if (nnotes > 0 && event == XACT_EVENT_ABORT)
 		give_back(0);
 	else if (nnotes > 0 && event == XACT_EVENT_PREPARE)
-	{
-		give_back(0);
 		note_prepared();
-	}
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
 		notes = NULL;
 		nnotes = capacity = 0;
+	}
+}
+
+/* The note about a queue among the last few of a level, or NULL. */
+static UnrdfNote *
+find_note(int32 queue, int level)
+{
+	for (int i = nnotes - 1; i >= 0 && i >= nnotes - 8 && notes[i].level == level; i--)
+		if (notes[i].queue == queue)
+			return &notes[i];
+	return NULL;
+}
+
+/* The notes from a number on are those of another level now, where some have the same queue. */
+static void
+lower_notes(int from, int level)
+{
+	int n = nnotes;
+
+	nnotes = from;
+	for (int i = from; i < n; i++)
+	{
+		UnrdfNote *same = find_note(notes[i].queue, level);
+
+		if (same == NULL)
+		{
+			notes[nnotes] = notes[i];
+			notes[nnotes++].level = level;
+			continue;
+		}
+		for (int k = 0; k < UNRDF_NUMBERS; k++)
+			same->n[k] += notes[i].n[k];
+		same->reserved += notes[i].reserved;
+		same->spent += notes[i].spent;
 	}
 }
 
@@ -280,8 +306,7 @@ at_subxact_event(SubXactEvent event, SubTransactionId mine, SubTransactionId par
 	while (first > 0 && notes[first - 1].level >= level)
 		first--;
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
-		for (int i = first; i < nnotes; i++)
-			notes[i].level = level - 1;
+		lower_notes(first, level - 1);
 	if (event == SUBXACT_EVENT_ABORT_SUB && first < nnotes)
 	{
 		give_back(first);
@@ -289,16 +314,16 @@ at_subxact_event(SubXactEvent event, SubTransactionId mine, SubTransactionId par
 	}
 }
 
-/* The note about a queue on the current level. Several of one queue add up, so only the last few are searched. */
-static Note *
-note_of(int32 queue)
+/* UnrdfDepthNote returns the note about a queue on the current level. Several of one queue add up, so only the last few are searched. */
+UnrdfNote *
+UnrdfDepthNote(int32 queue)
 {
 	static bool registered = false;
 	int level = GetCurrentTransactionNestLevel();
+	UnrdfNote *note = find_note(queue, level);
 
-	for (int i = nnotes - 1; i >= 0 && i >= nnotes - 8 && notes[i].level == level; i--)
-		if (notes[i].queue == queue)
-			return &notes[i];
+	if (note)
+		return note;
 	if (!registered)
 	{
 		RegisterXactCallback(at_xact_event, NULL);
@@ -310,12 +335,12 @@ note_of(int32 queue)
 		int most = capacity ? capacity * 2 : 8;
 
 		if (notes)
-			notes = repalloc_huge(notes, most * sizeof(Note));
+			notes = repalloc_huge(notes, most * sizeof(UnrdfNote));
 		else
-			notes = MemoryContextAlloc(TopTransactionContext, most * sizeof(Note));
+			notes = MemoryContextAlloc(TopTransactionContext, most * sizeof(UnrdfNote));
 		capacity = most;
 	}
-	memset(&notes[nnotes], 0, sizeof(Note));
+	memset(&notes[nnotes], 0, sizeof(UnrdfNote));
 	notes[nnotes].queue = queue;
 	notes[nnotes].level = level;
 	return &notes[nnotes++];
@@ -325,43 +350,43 @@ note_of(int32 queue)
 void
 UnrdfDepthEnqueued(int32 queue)
 {
-	if (shared)
-		note_of(queue)->n[UNRDF_JOBS_OPEN]++;
+	if (UnrdfDepthShared)
+		UnrdfDepthNote(queue)->n[UNRDF_JOBS_OPEN]++;
 }
 
 /* UnrdfDepthWaits notes that this transaction has enqueued a job that waits for others. */
 void
 UnrdfDepthWaits(int32 queue)
 {
-	if (shared)
-		note_of(queue)->n[UNRDF_JOBS_WAITING]++;
+	if (UnrdfDepthShared)
+		UnrdfDepthNote(queue)->n[UNRDF_JOBS_WAITING]++;
 }
 
 /* UnrdfDepthReleased notes that this transaction has ended a job's wait. */
 void
 UnrdfDepthReleased(int32 queue)
 {
-	if (shared)
-		note_of(queue)->n[UNRDF_JOBS_WAITING]--;
+	if (UnrdfDepthShared)
+		UnrdfDepthNote(queue)->n[UNRDF_JOBS_WAITING]--;
 }
 
 /* UnrdfDepthFailed notes that this transaction has recorded a job's first failed attempt, and that the job goes on. */
 void
 UnrdfDepthFailed(int32 queue)
 {
-	if (shared)
-		note_of(queue)->n[UNRDF_JOBS_FAILED]++;
+	if (UnrdfDepthShared)
+		UnrdfDepthNote(queue)->n[UNRDF_JOBS_FAILED]++;
 }
 
 /* UnrdfDepthEnded notes that this transaction has ended a job, with an outcome from 1 on. had_failed: an earlier attempt had. */
 void
 UnrdfDepthEnded(int32 queue, int outcome, bool had_failed)
 {
-	Note *note;
+	UnrdfNote *note;
 
-	if (shared == NULL)
+	if (UnrdfDepthShared == NULL)
 		return;
-	note = note_of(queue);
+	note = UnrdfDepthNote(queue);
 	note->n[UNRDF_JOBS_OPEN]--;
 	note->n[UNRDF_JOBS_FAILED] -= had_failed;
 	note->n[UNRDF_JOBS_OK + outcome - 1]++;
@@ -371,47 +396,10 @@ UnrdfDepthEnded(int32 queue, int outcome, bool had_failed)
 void
 UnrdfDepthEndedWaiting(int32 queue, int outcome)
 {
-	if (shared == NULL)
+	if (UnrdfDepthShared == NULL)
 		return;
 	UnrdfDepthReleased(queue);
-	note_of(queue)->n[UNRDF_JOBS_OK + outcome - 1]++;
-}
-
-/*
- * UnrdfDepthReserve reserves n places in a queue for jobs that this transaction is about to enqueue, unless it would then have
- * more than `limit` jobs that have not ended. *depth is how many it has, those of transactions that have not ended yet
- * included. Preloaded servers only.
- */
-bool
-UnrdfDepthReserve(int32 queue, int64 n, int64 limit, int64 *depth)
-{
-	int64 open = UnrdfQueueDepth(queue);
-	int64 reserved = 0;
-	Counter *c;
-
-	LWLockAcquire(UnrdfShmem->depths, LW_SHARED);
-	c = find_counter(queue, false);
-	LWLockRelease(UnrdfShmem->depths);
-	if (c == NULL)
-	{
-		LWLockAcquire(UnrdfShmem->depths, LW_EXCLUSIVE);
-		c = find_counter(queue, true);
-		LWLockRelease(UnrdfShmem->depths);
-	}
-	if (c)
-		reserved = (int64) pg_atomic_fetch_add_u64(&c->reserved, n);
-	/* once more, after it: who has given a place back since has added its jobs before */
-	if (c)
-		(void) UnrdfDepthOpen(queue, &open);
-	*depth = open + reserved;
-	if (*depth + n <= limit)
-	{
-		note_of(queue)->reserved += c ? n : 0;
-		return true;
-	}
-	if (c)
-		pg_atomic_fetch_sub_u64(&c->reserved, n);
-	return false;
+	UnrdfDepthNote(queue)->n[UNRDF_JOBS_OK + outcome - 1]++;
 }
 
 static void
@@ -424,12 +412,12 @@ forget_now(uint64 arg)
 void
 UnrdfDepthForget(void)
 {
-	Base *base;
+	UnrdfBase *base;
 
-	if (shared == NULL)
+	if (UnrdfDepthShared == NULL)
 		return;
 	LWLockAcquire(UnrdfShmem->depths, LW_EXCLUSIVE);
-	base = find_base();
+	base = UnrdfDepthBase();
 	if (base)
 		forget(base);
 	LWLockRelease(UnrdfShmem->depths);
@@ -443,38 +431,73 @@ UnrdfDepthForgetAtCommit(void)
 }
 
 static int64
-number_of(Counter *c, UnrdfNumber number)
+number_of(UnrdfCounter *c, UnrdfNumber number)
 {
 	return (int64) pg_atomic_read_u64(&c->n[number]);
+}
+
+/* UnrdfDepthOf returns how many jobs of a queue have not ended, of transactions that have committed. */
+int64
+UnrdfDepthOf(UnrdfCounter *c)
+{
+	return number_of(c, UNRDF_JOBS_OPEN) + number_of(c, UNRDF_JOBS_WAITING);
 }
 
 /* UnrdfDepthOpen reads how many jobs of a queue have not ended, where that is known. */
 bool
 UnrdfDepthOpen(int32 queue, int64 *open)
 {
-	Base *base;
-	Counter *c;
+	UnrdfBase *base;
+	UnrdfCounter *c;
 	bool known;
 
-	if (shared == NULL)
+	if (UnrdfDepthShared == NULL)
 		return false;
 	LWLockAcquire(UnrdfShmem->depths, LW_SHARED);
-	base = find_base();
+	base = UnrdfDepthBase();
 	known = base && base->known[UNRDF_COUNT_OPEN].done;
-	c = known ? find_counter(queue, false) : NULL;
+	c = known ? UnrdfDepthCounter(queue, false) : NULL;
 	if (known)
-		*open = c ? number_of(c, UNRDF_JOBS_OPEN) + number_of(c, UNRDF_JOBS_WAITING) : 0;
+		*open = c ? UnrdfDepthOf(c) : 0;
 	LWLockRelease(UnrdfShmem->depths);
 	return known;
+}
+
+/* UnrdfDepthOwn returns what the own transaction does to a queue. */
+UnrdfNote
+UnrdfDepthOwn(int32 queue)
+{
+	UnrdfNote own = {queue};
+
+	for (int i = 0; i < nnotes; i++)
+	{
+		if (notes[i].queue != queue)
+			continue;
+		for (int k = 0; k < UNRDF_NUMBERS; k++)
+			own.n[k] += notes[i].n[k];
+		own.reserved += notes[i].reserved;
+		own.spent += notes[i].spent;
+	}
+	return own;
+}
+
+/* UnrdfDepthReserves tells whether this transaction has reserved places, in whichever queue. */
+bool
+UnrdfDepthReserves(void)
+{
+	for (int i = 0; i < nnotes; i++)
+		if (notes[i].reserved > 0)
+			return true;
+	return false;
 }
 
 static void
 clear(UnrdfCount count)
 {
-	for (int i = 0; i < PLACES; i++)
+	for (int i = 0; i < UNRDF_PLACES; i++)
 		for (int k = 0; k < UNRDF_NUMBERS; k++)
-			if (shared->counters[i].dboid == MyDatabaseId && count_of(k) == count)
-				pg_atomic_write_u64(&shared->counters[i].n[k], 0);
+			if (UnrdfDepthShared->counters[i].dboid == MyDatabaseId && count_of(k) == count)
+				pg_atomic_write_u64(&UnrdfDepthShared->counters[i].n[k], 0);
 }
 
 /*
@@ -485,11 +508,11 @@ uint32
 UnrdfDepthBegin(UnrdfCount count, Snapshot *snapshot)
 {
 	UnrdfXidSet set;
-	Known *known;
-	Base *base;
+	UnrdfKnown *known;
+	UnrdfBase *base;
 	uint32 attempt = 0;
 
-	if (shared == NULL || RecoveryInProgress())
+	if (UnrdfDepthShared == NULL || RecoveryInProgress())
 	{
 		*snapshot = GetLatestSnapshot();
 		return 0;
@@ -498,7 +521,7 @@ UnrdfDepthBegin(UnrdfCount count, Snapshot *snapshot)
 	*snapshot = GetLatestSnapshot();
 	UnrdfXidSetTake(&set, *snapshot, CurrentMemoryContext);
 	base = get_base();
-	if (base && !base->full && shared->finishing == 0 && set.nxip <= MOST_XIDS)
+	if (base && !base->full && UnrdfDepthShared->finishing == 0 && set.nxip <= UNRDF_MOST_XIDS)
 	{
 		known = &base->known[count];
 		known->begun = true;
@@ -521,7 +544,7 @@ UnrdfDepthBegin(UnrdfCount count, Snapshot *snapshot)
 void
 UnrdfDepthAttach(void)
 {
-	if (shared == NULL)
+	if (UnrdfDepthShared == NULL)
 		return;
 	LWLockAcquire(UnrdfShmem->depths, LW_EXCLUSIVE);
 	(void) get_base();
@@ -532,7 +555,7 @@ UnrdfDepthAttach(void)
 void
 UnrdfDepthMayBePrepared(void)
 {
-	if (shared)
+	if (UnrdfDepthShared)
 		note_prepared();
 }
 
@@ -542,16 +565,16 @@ UnrdfDepthFinish(UnrdfCount count, uint32 attempt, HTAB *counted)
 {
 	HASH_SEQ_STATUS seq;
 	UnrdfDepths *d;
-	Base *base;
+	UnrdfBase *base;
 	bool ok;
 
 	LWLockAcquire(UnrdfShmem->depths, LW_EXCLUSIVE);
-	base = find_base();
+	base = UnrdfDepthBase();
 	ok = base && base->known[count].begun && base->known[count].attempt == attempt;
 	hash_seq_init(&seq, counted);
 	while ((d = hash_seq_search(&seq)) != NULL)
 	{
-		Counter *c = ok ? find_counter(d->queue, true) : NULL;
+		UnrdfCounter *c = ok ? UnrdfDepthCounter(d->queue, true) : NULL;
 
 		ok = c != NULL;
 		for (int k = 0; ok && k < UNRDF_NUMBERS; k++)
@@ -570,17 +593,17 @@ UnrdfDepthFinish(UnrdfCount count, uint32 attempt, HTAB *counted)
 bool
 UnrdfDepthRead(UnrdfCount count, HTAB *numbers)
 {
-	Base *base;
+	UnrdfBase *base;
 	bool known;
 
-	if (shared == NULL)
+	if (UnrdfDepthShared == NULL)
 		return false;
 	LWLockAcquire(UnrdfShmem->depths, LW_SHARED);
-	base = find_base();
+	base = UnrdfDepthBase();
 	known = base && base->known[count].done;
-	for (int i = 0; i < PLACES && known; i++)
+	for (int i = 0; i < UNRDF_PLACES && known; i++)
 	{
-		Counter *c = &shared->counters[i];
+		UnrdfCounter *c = &UnrdfDepthShared->counters[i];
 
 		if (c->dboid != MyDatabaseId)
 			continue;
@@ -596,12 +619,12 @@ UnrdfDepthRead(UnrdfCount count, HTAB *numbers)
 static void
 finish_prepared(bool begins)
 {
-	Base *base;
+	UnrdfBase *base;
 
 	LWLockAcquire(UnrdfShmem->depths, LW_EXCLUSIVE);
 	finishing = begins;
-	shared->finishing += begins ? 1 : -1;
-	base = find_base();
+	UnrdfDepthShared->finishing += begins ? 1 : -1;
+	base = UnrdfDepthBase();
 	if (base && base->prepared)
 		forget(base);
 	LWLockRelease(UnrdfShmem->depths);
@@ -620,7 +643,7 @@ begin_finishing(Node *stmt)
 {
 	static bool registered = false;
 
-	if (shared == NULL || !IsA(stmt, TransactionStmt) ||
+	if (UnrdfDepthShared == NULL || !IsA(stmt, TransactionStmt) ||
 		((TransactionStmt *) stmt)->kind != TRANS_STMT_COMMIT_PREPARED)
 		return false;
 	if (!registered)
@@ -656,14 +679,17 @@ utility(PlannedStmt *pstmt, const char *query, bool readOnlyTree, ProcessUtility
 static void
 init_depths(void *block)
 {
-	Shared *s = block;
+	UnrdfDepthSet *s = block;
 
 	memset(s, 0, sizeof(*s));
-	for (int i = 0; i < PLACES; i++)
+	pg_atomic_init_u32(&s->waiters, 0);
+	for (int i = 0; i < UNRDF_PLACES; i++)
 	{
 		for (int k = 0; k < UNRDF_NUMBERS; k++)
 			pg_atomic_init_u64(&s->counters[i].n[k], 0);
 		pg_atomic_init_u64(&s->counters[i].reserved, 0);
+		pg_atomic_init_u32(&s->counters[i].waiters, 0);
+		ConditionVariableInit(&s->counters[i].room);
 	}
 }
 
@@ -671,7 +697,8 @@ init_depths(void *block)
 void
 UnrdfDepthInit(void)
 {
-	UnrdfShmemRegister("unrdf depths", sizeof(Shared), (void **) &shared, init_depths);
+	UnrdfShmemRegister("unrdf depths", sizeof(UnrdfDepthSet), (void **) &UnrdfDepthShared,
+					   init_depths);
 	prev_utility = ProcessUtility_hook;
 	ProcessUtility_hook = utility;
 }

@@ -43,7 +43,6 @@ extern void UnrdfDepthReleased(int32 queue);
 extern void UnrdfDepthFailed(int32 queue);
 extern void UnrdfDepthEnded(int32 queue, int outcome, bool had_failed);
 extern void UnrdfDepthEndedWaiting(int32 queue, int outcome);
-extern bool UnrdfDepthReserve(int32 queue, int64 n, int64 limit, int64 *depth);
 extern void UnrdfDepthForget(void);
 extern void UnrdfDepthForgetAtCommit(void);
 extern bool UnrdfDepthOpen(int32 queue, int64 *open);

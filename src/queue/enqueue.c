@@ -68,18 +68,17 @@ holder_of_key(const UnrdfJob *job, int64 window_ms)
 	return id;
 }
 
-/* Writes the job, or returns the one that holds its key. */
+/* Writes the job, or returns the one that holds its key; 0 where there is no room and none is waited for. */
 static int64
-write_or_find(UnrdfJobWriter *w, UnrdfJob *job, int64 window_ms)
+write_or_find(UnrdfJobWriter *w, UnrdfEnqueue *request)
 {
-	int64 id;
+	UnrdfJob *job = &request->job;
+	int64 id = job->key ? holder_of_key(job, request->window_ms) : 0;
 
-	if (job->key == NULL)
-		return UnrdfJobWrite(w, job);
-	id = holder_of_key(job, window_ms);
-	if (id == 0)
-		return UnrdfJobWrite(w, job);
-	UnrdfCommitWaits();
+	if (id != 0)
+		UnrdfCommitWaits();
+	else if (UnrdfRoomTake(job->queue, 1, request->room))
+		id = UnrdfJobWrite(w, job);
 	return id;
 }
 
@@ -98,21 +97,25 @@ UnrdfKeyIsHeld(const UnrdfJob *job)
 	return holder_of_key(job, 0) != 0;
 }
 
-/* UnrdfEnqueueWrite writes the job of a completed request, whoever holds its key. */
+/*
+ * UnrdfEnqueueWrite writes the job of a completed request, whoever holds its key; 0 where the queue is full and room was asked for if
+ * there is any.
+ */
 int64
 UnrdfEnqueueWrite(UnrdfEnqueue *request)
 {
 	UnrdfJobWriter *w = UnrdfJobWriterBegin(1);
-	int64 id;
+	int64 id = 0;
 
 	UnrdfQueueTakesJobs(request->job.queue);
-	id = UnrdfJobWrite(w, &request->job);
+	if (UnrdfRoomTake(request->job.queue, 1, request->room))
+		id = UnrdfJobWrite(w, &request->job);
 	UnrdfJobWriterEnd(w);
 	CommandCounterIncrement();
 	return id;
 }
 
-/* UnrdfEnqueueOne enqueues a job, or returns the one that holds its key. The request's fields have been checked. */
+/* UnrdfEnqueueOne enqueues a job, or returns the one that holds its key; 0 as above. The request's fields have been checked. */
 int64
 UnrdfEnqueueOne(UnrdfEnqueue *request)
 {
@@ -125,7 +128,7 @@ UnrdfEnqueueOne(UnrdfEnqueue *request)
 	request->job.enqueued_at = UnrdfNow();
 	w = UnrdfJobWriterBegin(1);
 	UnrdfQueueTakesJobs(request->job.queue);
-	id = write_or_find(w, &request->job, request->window_ms);
+	id = write_or_find(w, request);
 	UnrdfJobWriterEnd(w);
 	UnrdfTestPoint(UNRDF_POINT_ENQUEUE);
 	/* a second enqueue of the key in the same statement has to see this one */
@@ -164,6 +167,8 @@ UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 
 	request->job.enqueued_at = UnrdfNow();
 	w = UnrdfJobWriterBegin(keys ? 1 : 500);
 	UnrdfQueueTakesJobs(request->job.queue);
+	if (keys == NULL && UnrdfRoomTake(request->job.queue, n, request->room))
+		request->room = UNRDF_ROOM_FREE;
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -173,7 +178,7 @@ UnrdfEnqueueMany(UnrdfEnqueue *request, int n, Jsonb **args, text **keys, int64 
 		UnrdfJobFlow(&request->job);
 		if (request->job.key)
 			UnrdfJobWriterFlush(w);
-		ids[i] = write_or_find(w, &request->job, request->window_ms);
+		ids[i] = write_or_find(w, request);
 	}
 	UnrdfJobWriterEnd(w);
 }

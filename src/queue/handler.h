@@ -62,6 +62,7 @@ extern char *UnrdfSchemaMismatch(Jsonb *schema, Jsonb *value);
 extern void UnrdfCheckFit(const UnrdfHandler *handler, Jsonb *args);
 extern void UnrdfAccept(UnrdfJob *job);
 extern void UnrdfAcceptAgain(UnrdfJob *job);
+extern int32 UnrdfQueueToEnqueue(int32 queue, const UnrdfHandler *handler);
 extern text **UnrdfAcceptMany(UnrdfJob *job, int n, Jsonb **args, char **mismatches);
 
 /* envelope.c */

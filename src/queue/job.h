@@ -7,6 +7,8 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "queue/room.h"
+
 #define UNRDF_PRIORITIES 10
 #define UNRDF_DEFAULT_PRIORITY 5
 #define UNRDF_MAX_ATTEMPTS 1000
@@ -39,6 +41,7 @@ typedef struct UnrdfEnqueue
 {
 	UnrdfJob job;    /* id, xid and handler_version are filled in, and -1 in queue and priority */
 	int64 window_ms; /* of the key */
+	UnrdfRoomNeed room;
 } UnrdfEnqueue;
 
 /* A set of jobs being written. */

@@ -9,6 +9,7 @@
 
 #include "base/arg.h"
 #include "base/compat.h"
+#include "base/datum.h"
 #include "queue/config.h"
 #include "queue/job.h"
 #include "queue/request.h"
@@ -19,6 +20,7 @@ PG_FUNCTION_INFO_V1(unrdf_pause_queue);
 PG_FUNCTION_INFO_V1(unrdf_resume_queue);
 PG_FUNCTION_INFO_V1(unrdf_enqueue);
 PG_FUNCTION_INFO_V1(unrdf_enqueue_many);
+PG_FUNCTION_INFO_V1(unrdf_try_enqueue);
 
 /* Arguments of enqueue and enqueue_many. */
 #define ARG_KEY 5
@@ -72,16 +74,42 @@ read_request(FunctionCallInfo fcinfo, const char *name, UnrdfEnqueue *request)
 		PG_ARGISNULL(ARG_KEY_WINDOW) ? 0 : UnrdfArgMillis(fcinfo, ARG_KEY_WINDOW, "key_window");
 }
 
-Datum
-unrdf_enqueue(PG_FUNCTION_ARGS)
+static int64
+enqueue(FunctionCallInfo fcinfo, const char *name, UnrdfRoomNeed room, int32 *queue)
 {
-	UnrdfEnqueue request;
+	UnrdfEnqueue request = {0};
+	int64 id;
 
-	read_request(fcinfo, "unrdf.enqueue()", &request);
+	read_request(fcinfo, name, &request);
+	request.room = room;
 	request.job.args = UnrdfReadArgs(fcinfo, request_args.args);
 	if (!PG_ARGISNULL(ARG_KEY))
 		request.job.key = UnrdfArgName(PG_GETARG_DATUM(ARG_KEY), "key");
-	PG_RETURN_INT64(UnrdfEnqueueOne(&request));
+	id = UnrdfEnqueueOne(&request);
+	*queue = request.job.queue;
+	return id;
+}
+
+Datum
+unrdf_enqueue(PG_FUNCTION_ARGS)
+{
+	int32 queue;
+
+	PG_RETURN_INT64(enqueue(fcinfo, "unrdf.enqueue()", UNRDF_ROOM_NEEDED, &queue));
+}
+
+Datum
+unrdf_try_enqueue(PG_FUNCTION_ARGS)
+{
+	Datum values[2];
+	bool nulls[2] = {false};
+	int32 queue;
+	int64 id = enqueue(fcinfo, "unrdf.try_enqueue()", UNRDF_ROOM_IF_ANY, &queue);
+
+	values[0] = Int64GetDatum(id);
+	nulls[0] = id == 0;
+	values[1] = Int64GetDatum(UnrdfDepthNow(queue));
+	return UnrdfRecordDatum(fcinfo, values, nulls);
 }
 
 /* Reads an array of n keys; NULL elements have none. */
@@ -103,7 +131,7 @@ read_keys(FunctionCallInfo fcinfo, int n)
 Datum
 unrdf_enqueue_many(PG_FUNCTION_ARGS)
 {
-	UnrdfEnqueue request;
+	UnrdfEnqueue request = {0};
 	Jsonb **args;
 	text **keys = NULL;
 	int64 *ids;

@@ -21,6 +21,7 @@
 #include "queue/handler.h"
 
 #define MOST_GROUP_KEY 1024 /* bytes */
+#define MOST_CHOICES 3
 
 /* A weight of the queue's shares. */
 typedef struct ShareWeight
@@ -42,7 +43,7 @@ typedef enum SettingKind
 	COUNT,  /* integer from 1 on */
 	RATE,   /* number above 0 */
 	PATH,   /* jsonpath */
-	CHOICE, /* one of two words */
+	CHOICE, /* one of some words */
 } SettingKind;
 
 typedef struct Setting
@@ -50,7 +51,7 @@ typedef struct Setting
 	const char *name;
 	SettingKind kind;
 	int most;
-	const char *choices[2];
+	const char *choices[MOST_CHOICES];
 } Setting;
 
 /* In the order of the plans' columns. */
@@ -65,6 +66,8 @@ static const Setting settings_of_queue[] = {
 	{"group_burst", COUNT, 1000000},
 	{"fifo", CHOICE, 0, {"wait", "skip"}},
 	{"share_by", CHOICE, 0, {"owner", "tenant"}},
+	{"max_depth", COUNT, PG_INT32_MAX},
+	{"when_full", CHOICE, 0, {"reject", "wait", "warn"}},
 };
 enum
 {
@@ -78,12 +81,14 @@ enum
 	GROUP_BURST,
 	FIFO,
 	SHARE_BY,
+	MAX_DEPTH,
+	WHEN_FULL,
 	SETTINGS
 };
 
 #define COLUMNS                                                                                \
 	"max_running, weight, rate, burst, group_by, group_max_running, group_rate, group_burst, " \
-	"fifo, share_by"
+	"fifo, share_by, max_depth, when_full"
 static UnrdfPlan read_row = {
 	"SELECT " COLUMNS ", paused FROM unrdf.queue_state WHERE queue OPERATOR(pg_catalog.=) $1",
 	1,
@@ -92,14 +97,14 @@ static UnrdfPlan read_shares = {
 	"SELECT name, weight FROM unrdf.share WHERE queue OPERATOR(pg_catalog.=) $1", 1, {INT4OID}};
 static UnrdfPlan write_row = {
 	"INSERT INTO unrdf.queue_state AS s (" COLUMNS ", queue, changed_by)"
-	" VALUES ($1, coalesce($2, 1), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+	" VALUES ($1, coalesce($2, 1), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 	" ON CONFLICT (queue) DO UPDATE SET (" COLUMNS ", changed_by, changed_at) ="
 	" ROW(EXCLUDED.max_running, EXCLUDED.weight, EXCLUDED.rate, EXCLUDED.burst, EXCLUDED.group_by,"
 	" EXCLUDED.group_max_running, EXCLUDED.group_rate, EXCLUDED.group_burst, EXCLUDED.fifo,"
-	" EXCLUDED.share_by, EXCLUDED.changed_by, pg_catalog.now())",
-	12,
+	" EXCLUDED.share_by, EXCLUDED.max_depth, EXCLUDED.when_full, EXCLUDED.changed_by, pg_catalog.now())",
+	14,
 	{INT4OID, INT4OID, FLOAT8OID, INT4OID, TEXTOID, INT4OID, FLOAT8OID, INT4OID, TEXTOID, TEXTOID,
-	 INT4OID, REGROLEOID}};
+	 INT4OID, TEXTOID, INT4OID, REGROLEOID}};
 static UnrdfPlan delete_shares = {
 	"DELETE FROM unrdf.share WHERE queue OPERATOR(pg_catalog.=) $1", 1, {INT4OID}};
 static UnrdfPlan insert_shares = {
@@ -167,16 +172,24 @@ rate_result(int rate, int burst)
 	return result;
 }
 
-/* Which of a setting's two words a column has, from 1; 0: it has none. */
+/* Which of a setting's words this is, from 1; 0: none. */
+static int
+choice_of(const Setting *setting, const char *word)
+{
+	for (int i = 0; i < MOST_CHOICES && setting->choices[i]; i++)
+		if (strcmp(word, setting->choices[i]) == 0)
+			return i + 1;
+	return 0;
+}
+
+/* Which of a setting's words a column has, from 1; 0: it has none. */
 static int
 choice_result(int column)
 {
 	bool isnull;
 	Datum value = UnrdfResult(0, column, &isnull);
 
-	if (isnull)
-		return 0;
-	return strcmp(TextDatumGetCString(value), settings_of_queue[column].choices[0]) == 0 ? 1 : 2;
+	return isnull ? 0 : choice_of(&settings_of_queue[column], TextDatumGetCString(value));
 }
 
 /* UnrdfQueueRowRead reads a queue's settings; what it returns is in the context. */
@@ -210,6 +223,8 @@ UnrdfQueueRowRead(int32 id, MemoryContext context)
 		s->group_rate = rate_result(GROUP_RATE, GROUP_BURST);
 		s->fifo = choice_result(FIFO);
 		s->share_by = choice_result(SHARE_BY);
+		s->max_depth = int_result(MAX_DEPTH);
+		s->when_full = Max(UNRDF_FULL_REJECT, choice_result(WHEN_FULL));
 		s->paused = DatumGetBool(UnrdfResult(0, SETTINGS, &isnull));
 		if (s->fifo != UNRDF_FIFO_NONE)
 			s->group_max_running = 1;
@@ -259,6 +274,26 @@ text_setting(const Setting *setting, const JsonbValue *value)
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 
+/* "a", "b" or "c" */
+static char *
+words_of(const Setting *setting)
+{
+	StringInfoData words;
+
+	initStringInfo(&words);
+	for (int i = 0; i < MOST_CHOICES && setting->choices[i]; i++)
+	{
+		bool last = i + 1 == MOST_CHOICES || setting->choices[i + 1] == NULL;
+
+		appendStringInfo(&words, "%s\"%s\"",
+						 i == 0 ? ""
+						 : last ? " or "
+								: ", ",
+						 setting->choices[i]);
+	}
+	return words.data;
+}
+
 /* A setting's value as its column has it. */
 static Datum
 setting_value(const Setting *setting, const JsonbValue *value)
@@ -278,9 +313,8 @@ setting_value(const Setting *setting, const JsonbValue *value)
 			break;
 	}
 	word = text_setting(setting, value);
-	if (strcmp(word, setting->choices[0]) != 0 && strcmp(word, setting->choices[1]) != 0)
-		bad_setting(setting->name,
-					psprintf("\"%s\" or \"%s\"", setting->choices[0], setting->choices[1]));
+	if (choice_of(setting, word) == 0)
+		bad_setting(setting->name, words_of(setting));
 	return CStringGetTextDatum(word);
 }
 
@@ -367,6 +401,8 @@ check_together(const char *nulls)
 	if (nulls[FIFO] != 'n' && nulls[GROUP_MAX_RUNNING] != 'n')
 		bad_setting("group_max_running",
 					"null where fifo is set: a group runs one job at a time then");
+	if (nulls[MAX_DEPTH] == 'n' && nulls[WHEN_FULL] != 'n')
+		bad_setting("when_full", "null where there is no max_depth");
 	if (nulls[FIFO] != 'n' && nulls[SHARE_BY] != 'n')
 		bad_setting("share_by", "null where fifo is set: there is no order among shares");
 }

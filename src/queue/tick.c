@@ -32,6 +32,7 @@
 #include "base/plan.h"
 #include "base/xact.h"
 #include "queue/handler.h"
+#include "queue/room.h"
 #include "queue/schedule.h"
 #include "queue/timetable.h"
 
@@ -123,6 +124,7 @@ enqueue_as_owner(const UnrdfSchedule *s)
 	Datum values[4];
 	char nulls[] = "    ";
 	bool isnull;
+	bool may_wait;
 	int64 job;
 
 	values[0] = PointerGetDatum(s->handler);
@@ -134,7 +136,17 @@ enqueue_as_owner(const UnrdfSchedule *s)
 	if (s->priority < 0)
 		nulls[3] = 'n';
 	SPI_connect();
-	UnrdfExecuteAs(s->owner, &enqueue, values, nulls);
+	/* others are due as well */
+	may_wait = UnrdfRoomMayWait(false);
+	PG_TRY();
+	{
+		UnrdfExecuteAs(s->owner, &enqueue, values, nulls);
+	}
+	PG_FINALLY();
+	{
+		(void) UnrdfRoomMayWait(may_wait);
+	}
+	PG_END_TRY();
 	job = DatumGetInt64(UnrdfResult(0, 0, &isnull));
 	SPI_finish();
 	return job;

@@ -213,6 +213,7 @@ UnrdfWaitingEnqueue(UnrdfWaitRequest *request, int n, Jsonb **args, int64 *ids)
 	request->waiting.job.enqueued_at = UnrdfNow();
 	w = UnrdfWaitingWriterBegin(Min(n, 500));
 	UnrdfQueueTakesJobs(request->waiting.job.queue);
+	(void) UnrdfRoomTake(request->waiting.job.queue, n, UNRDF_ROOM_NEEDED);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

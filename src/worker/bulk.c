@@ -220,7 +220,7 @@ retry_time(int64 id)
 static void
 move(int64 id, int32 to)
 {
-	UnrdfEnqueue request = {0};
+	UnrdfEnqueue request = {.room = UNRDF_ROOM_FREE};
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (!UnrdfJobFetch(id, &request.job))

@@ -313,6 +313,7 @@ revive_waiting(UnrdfWaiting *waiting, const UnrdfJob *job)
 	UnrdfAcceptAgain(&waiting->job);
 	w = UnrdfWaitingWriterBegin(1);
 	UnrdfQueueTakesJobs(job->queue);
+	(void) UnrdfRoomTake(job->queue, 1, UNRDF_ROOM_NEEDED);
 	id = UnrdfWaitingWrite(w, waiting, nneeds, needs);
 	UnrdfWaitingWriterEnd(w);
 	return id;

@@ -81,7 +81,8 @@ typedef struct Following
 	int capacity;
 	int passed; /* events for others since the newest delivery */
 	bool full;
-	bool warned; /* of being full */
+	bool no_room; /* in the queue */
+	bool warned;  /* of being full */
 	bool failed;
 	int64 look_at; /* ticks; not before */
 } Following;
@@ -310,21 +311,23 @@ write_delivery(Following *f, const Batch *batch)
 	return batch->njobs > 0;
 }
 
-/* How many jobs the subscription may get; 0 where it has to wait until more of them have ended. */
+/* How many jobs the subscription may get; 0 where it has to wait until more of them, or of its queue's, have ended. */
 static int
 room(Following *f, const UnrdfSubscription *s)
 {
+	int64 left = UnrdfRoomLeft(UnrdfQueueToEnqueue(s->queue, UnrdfHandlerById(s->handler)));
 	int room;
 
+	f->no_room = left == 0;
 	if (s->max_behind - f->nopen < Min(MOST_PER_BATCH, s->max_behind))
 		prune(f);
 	room = s->max_behind - f->nopen;
-	if (room > 0 && !(f->full && room < s->max_behind / 4))
+	if (room > 0 && left > 0 && !(f->full && room < s->max_behind / 4))
 	{
 		f->full = false;
-		return Min(room, MOST_PER_BATCH);
+		return (int) Min(Min(room, left), MOST_PER_BATCH);
 	}
-	f->full = true;
+	f->full |= left > 0;
 	f->look_at = UnrdfTicks() + LOOK_FULL;
 	return 0;
 }
@@ -351,11 +354,20 @@ warn_full(Following *f, const UnrdfSubscription *s)
 	if (f->warned || !UnrdfSubscriptionLag(f->id, &events, &oldest) || events == 0)
 		return;
 	f->warned = true;
-	ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					  errmsg("subscription %d to \"%s\" is full: %d of its jobs have not ended",
-							 f->id, text_to_cstring(s->pattern), f->nopen),
-					  errdetail("It gets no more until a quarter of them has; its events wait."),
-					  errhint("See unrdf.subscriptions.")));
+	if (f->no_room)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("subscription %d to \"%s\" waits for room in its queue", f->id,
+						text_to_cstring(s->pattern)),
+				 errdetail("The queue has as many jobs that have not ended as its max_depth says."),
+				 errhint("See unrdf.subscriptions and unrdf.queue_depths.")));
+	else
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("subscription %d to \"%s\" is full: %d of its jobs have not ended", f->id,
+						text_to_cstring(s->pattern), f->nopen),
+				 errdetail("It gets no more until a quarter of them has; its events wait."),
+				 errhint("See unrdf.subscriptions.")));
 }
 
 /* Delivers a batch inside a transaction. Returns whether there may be more; *wrote tells whether there were jobs. */

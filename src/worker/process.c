@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/shmem.h"
 #include "base/xact.h"
+#include "queue/room.h"
 #include "worker/worker.h"
 
 #define STATS_DELAY 500 /* ms */
@@ -70,6 +71,7 @@ UnrdfWorkerSetup(void)
 	SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	(void) UnrdfRoomMayWait(false);
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_USERSET, PGC_S_OVERRIDE);
 	pgstat_report_appname(MyBgworkerEntry->bgw_type);
 	pgstat_report_activity(STATE_IDLE, NULL);

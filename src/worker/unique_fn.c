@@ -97,7 +97,7 @@ job_and_is_new(FunctionCallInfo fcinfo, UnrdfEnqueue *request, int states, int64
 Datum
 unrdf_enqueue_once(PG_FUNCTION_ARGS)
 {
-	UnrdfEnqueue request;
+	UnrdfEnqueue request = {0};
 
 	read_request(fcinfo, "unrdf.enqueue_once()", &once_args, &request);
 	UnrdfArgNotNull(fcinfo, 3, "key_states");
@@ -108,7 +108,7 @@ unrdf_enqueue_once(PG_FUNCTION_ARGS)
 Datum
 unrdf_throttle(PG_FUNCTION_ARGS)
 {
-	UnrdfEnqueue request;
+	UnrdfEnqueue request = {0};
 
 	read_request(fcinfo, "unrdf.throttle()", &throttle_args, &request);
 	UnrdfArgNotNull(fcinfo, 3, "key_window");
@@ -119,7 +119,7 @@ unrdf_throttle(PG_FUNCTION_ARGS)
 Datum
 unrdf_debounce(PG_FUNCTION_ARGS)
 {
-	UnrdfEnqueue request;
+	UnrdfEnqueue request = {0};
 	int64 delay_ms;
 
 	read_request(fcinfo, "unrdf.debounce()", &debounce_args, &request);

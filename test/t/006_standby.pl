@@ -72,6 +72,7 @@ my %changing = (
 	run_schedule_now => "unrdf.run_schedule_now('daily')",
 	schedule => "unrdf.schedule('daily', '\@daily', 'effect')",
 	start_clock => 'unrdf.start_clock()',
+	try_enqueue => "unrdf.try_enqueue('effect')",
 	unschedule => "unrdf.unschedule('daily')",
 	revoke_queue => "unrdf.revoke_queue('default', 'app')",
 	snooze => "unrdf.snooze(1, '1 s')",

@@ -56,6 +56,7 @@ my %needing = (
 	run_schedule_now => "unrdf.run_schedule_now('daily')",
 	snooze => "unrdf.snooze(1, '1 s')",
 	throttle => "unrdf.throttle('effect', '{}', 'key', '1 s')",
+	try_enqueue => "unrdf.try_enqueue('effect')",
 	unaudit_table => "unrdf.unaudit_table('audited')",
 	wait => 'unrdf.wait(:ended)',
 	witness_check => "unrdf.witness_check('')",
