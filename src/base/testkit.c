@@ -62,6 +62,7 @@ const UnrdfTestPointName UnrdfTestPoints[UNRDF_POINTS] = {
 	[UNRDF_POINT_EXECUTE_COMMITTED] = {"execute.committed", "it has committed them"},
 	[UNRDF_POINT_FAIL_COMMIT] = {"fail.commit",
 								 "it is about to commit what a failed attempt leaves"},
+	[UNRDF_POINT_FAIL_COMMITTED] = {"fail.committed", "it has committed that"},
 	[UNRDF_POINT_CLAIM] = {"claim", "a worker outside has jobs in hand, in its transaction"},
 	[UNRDF_POINT_COMPLETE] = {"complete",
 							  "what a worker outside says of jobs is written, in its transaction"},

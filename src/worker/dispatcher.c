@@ -528,7 +528,7 @@ take_result(Dispatcher *d, UnrdfTask *task, bool culprit)
 	{
 		acquit(d, entry);
 		entry->kind = UNRDF_TASK_RUN;
-		entry->attempt++;
+		entry->attempt = task->attempt + 1;
 		entry->failed |= task->result == UNRDF_TASK_RETRY;
 		UnrdfEntryDelay(d->lanes, entry, task->retry_at, true, UnrdfNow());
 	}

@@ -9,9 +9,10 @@
 /* failure.c */
 extern bool UnrdfReceiptExists(int64 id);
 extern ErrorData *UnrdfMadeError(int sqlstate, const char *message);
-extern TimestampTz UnrdfRecordFailure(const UnrdfJob *job, int32 attempt, bool last, int64 pause_ms,
-									  bool patient, TimestampTz started_at, ErrorData *error);
-extern TimestampTz UnrdfRecordSnooze(const UnrdfJob *job, int32 attempt, int64 snooze_ms,
+extern TimestampTz UnrdfRecordFailure(const UnrdfJob *job, int32 *attempt, bool last,
+									  int64 pause_ms, bool patient, TimestampTz started_at,
+									  ErrorData *error);
+extern TimestampTz UnrdfRecordSnooze(const UnrdfJob *job, int32 *attempt, int64 snooze_ms,
 									 bool patient, TimestampTz started_at);
 extern void UnrdfTaskRecord(UnrdfTask *task, int64 snooze_ms, TimestampTz started,
 							ErrorData *error);

@@ -45,7 +45,7 @@
 static UnrdfPlan find_receipt = {
 	"SELECT 1 FROM unrdf.receipt WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
 static UnrdfPlan last_attempt = {
-	"SELECT failures FROM unrdf.attempt WHERE job OPERATOR(pg_catalog.=) $1 ORDER BY n DESC LIMIT 1",
+	"SELECT failures, n FROM unrdf.attempt WHERE job OPERATOR(pg_catalog.=) $1 ORDER BY n DESC LIMIT 1",
 	1,
 	{INT8OID}};
 
@@ -82,9 +82,12 @@ set_text(TupleTableSlot *slot, int column, const char *s)
 						   s, pg_mbcliplen(s, strlen(s), MAX_ERROR_TEXT))));
 }
 
-/* How many attempts of a job have failed. */
+/*
+ * How many attempts of a job have failed. Its next one has a number above all: who died after the commit, before it could say so,
+ * has written the one that the dispatcher still believes to be next.
+ */
 static int32
-failures_of(int64 job)
+failures_of(int64 job, int32 *attempt)
 {
 	Datum value = Int64GetDatum(job);
 	bool isnull;
@@ -92,7 +95,10 @@ failures_of(int64 job)
 
 	SPI_connect();
 	if (UnrdfExecuteLatest(&last_attempt, &value, NULL) == 1)
+	{
 		n = DatumGetInt32(UnrdfResult(0, 0, &isnull));
+		*attempt = Max(*attempt, DatumGetInt32(UnrdfResult(0, 1, &isnull)) + 1);
+	}
 	SPI_finish();
 	return n;
 }
@@ -160,15 +166,16 @@ check_not_ended(int64 job, bool patient)
 }
 
 /*
- * UnrdfRecordFailure writes a failed attempt in the current transaction and returns the time of the next, after pause_ms, or where
+ * UnrdfRecordFailure writes a failed attempt in the current transaction, under *attempt or, where that is taken, the next number, which
+ * it tells, and returns the time of the next, after pause_ms, or where
  * that is negative as the handler says; or 0 where the job is dead now: this was its last, or `last` says that there shall be no other.
  * patient: it waits for a transaction that ends the job.
  */
 TimestampTz
-UnrdfRecordFailure(const UnrdfJob *job, int32 attempt, bool last, int64 pause_ms, bool patient,
+UnrdfRecordFailure(const UnrdfJob *job, int32 *attempt, bool last, int64 pause_ms, bool patient,
 				   TimestampTz started_at, ErrorData *error)
 {
-	int32 failures = failures_of(job->id) + 1;
+	int32 failures = failures_of(job->id, attempt) + 1;
 	const UnrdfHandler *handler = UnrdfHandlerById(job->handler);
 	int32 most = job->max_attempts;
 	TimestampTz now = UnrdfNow();
@@ -182,11 +189,11 @@ UnrdfRecordFailure(const UnrdfJob *job, int32 attempt, bool last, int64 pause_ms
 									  pg_prng_double(&pg_global_prng_state));
 	if (failures < most && !last)
 		retry_at = now + 1000 * pause_ms;
-	write_attempt(job->id, attempt, failures, started_at, now, retry_at, error);
+	write_attempt(job->id, *attempt, failures, started_at, now, retry_at, error);
 	check_not_ended(job->id, patient);
 	if (retry_at == 0)
 	{
-		write_dead_receipt(job, attempt, started_at);
+		write_dead_receipt(job, *attempt, started_at);
 		UnrdfDepthEnded(job->queue, UNRDF_DEAD, failures > 1);
 	}
 	else if (failures == 1)
@@ -194,15 +201,17 @@ UnrdfRecordFailure(const UnrdfJob *job, int32 attempt, bool last, int64 pause_ms
 	return retry_at;
 }
 
-/* UnrdfRecordSnooze writes a snoozed attempt in the current transaction and returns the time of the next. patient as above. */
+/* UnrdfRecordSnooze writes a snoozed attempt in the current transaction and returns the time of the next. attempt and patient as above. */
 TimestampTz
-UnrdfRecordSnooze(const UnrdfJob *job, int32 attempt, int64 snooze_ms, bool patient,
+UnrdfRecordSnooze(const UnrdfJob *job, int32 *attempt, int64 snooze_ms, bool patient,
 				  TimestampTz started_at)
 {
 	TimestampTz now = UnrdfNow();
 	TimestampTz retry_at = now + 1000 * snooze_ms;
 
-	write_attempt(job->id, attempt, failures_of(job->id), started_at, now, retry_at, NULL);
+	int32 failures = failures_of(job->id, attempt);
+
+	write_attempt(job->id, *attempt, failures, started_at, now, retry_at, NULL);
 	check_not_ended(job->id, patient);
 	return retry_at;
 }
@@ -220,8 +229,8 @@ UnrdfTaskRecord(UnrdfTask *task, int64 snooze_ms, TimestampTz started, ErrorData
 	if (!UnrdfReceiptExists(task->job) && UnrdfJobFetch(task->job, &job))
 		task->retry_at =
 			snooze_ms >= 0
-				? UnrdfRecordSnooze(&job, task->attempt, snooze_ms, false, started)
-				: UnrdfRecordFailure(&job, task->attempt, task->kind == UNRDF_TASK_CRASHED, -1,
+				? UnrdfRecordSnooze(&job, &task->attempt, snooze_ms, false, started)
+				: UnrdfRecordFailure(&job, &task->attempt, task->kind == UNRDF_TASK_CRASHED, -1,
 									 false, started, error);
 }
 
@@ -258,6 +267,7 @@ UnrdfTaskFailed(UnrdfTask *task, TimestampTz started, ErrorData *error)
 		UnrdfTaskRecord(task, snooze_ms, started, error);
 		UnrdfTestPoint(UNRDF_POINT_FAIL_COMMIT);
 		UnrdfXactCommit();
+		UnrdfTestPoint(UNRDF_POINT_FAIL_COMMITTED);
 		UnrdfTaskRecorded(task, snooze_ms >= 0);
 	}
 	PG_CATCH();

@@ -243,11 +243,12 @@ static TimestampTz
 write_failure(const Ending *item)
 {
 	ErrorData error = {0};
+	int32 attempt = item->lease->attempt;
 
 	error.sqlerrcode = item->failure->sqlstate;
 	error.message = unconstify(char *, item->failure->message);
-	return UnrdfRecordFailure(&item->job, item->lease->attempt, item->failure->last,
-							  item->failure->pause_ms, true, item->lease->since, &error);
+	return UnrdfRecordFailure(&item->job, &attempt, item->failure->last, item->failure->pause_ms,
+							  true, item->lease->since, &error);
 }
 
 /* Writes what became of jobs, in a savepoint. */
@@ -260,14 +261,15 @@ write_items(void *arg)
 	for (int i = 0; i < items->n; i++)
 	{
 		Ending *item = &items->items[i];
+		int32 attempt = item->lease->attempt;
 		TimestampTz retry_at = 0;
 
 		CHECK_FOR_INTERRUPTS();
 		if (item->failure)
 			retry_at = write_failure(item);
 		else if (items->snooze_ms > 0)
-			retry_at = UnrdfRecordSnooze(&item->job, item->lease->attempt, items->snooze_ms, true,
-										 item->lease->since);
+			retry_at =
+				UnrdfRecordSnooze(&item->job, &attempt, items->snooze_ms, true, item->lease->since);
 		else
 			write_receipt(writer, item);
 		UnrdfHeldResult(item->lease,

@@ -128,7 +128,7 @@ $node->reload;
 # Forced failures: whatever happens at whatever point, a job has its effect once and its receipt with it
 for my $action (qw(error exit crash))
 {
-	for my $point (qw(dispatch execute executed execute.commit execute.committed fail.commit integrate.commit integrate.committed))
+	for my $point (qw(dispatch execute executed execute.commit execute.committed fail.commit fail.committed integrate.commit integrate.committed))
 	{
 		my $fails = $point =~ /^fail/ ? '{"fail": 1}' : '{}';
 		my $ids = $node->safe_psql('postgres', "SELECT unrdf.test_hold(false); SELECT unrdf.test_fail_at('$point', 1, '$action')");
@@ -198,6 +198,16 @@ for my $action (qw(error exit crash))
 }
 drain($node, 'postgres');
 is(value("SELECT string_agg(DISTINCT state, ' ') FROM unrdf.jobs WHERE id NOT IN (SELECT job FROM unrdf.workflow_graph WHERE workflow = $saga)"), 'cancelled succeeded', 'all jobs have succeeded');
+
+# who dies between the commit of a failed attempt and saying so leaves a job that can still fail for good
+for my $action (qw(error exit))
+{
+	$node->safe_psql('postgres', "SELECT unrdf.test_fail_at('fail.committed', 1, '$action')");
+	is(value(q(SELECT unrdf.enqueue('effect', '{"fail": 9}', max_attempts => 3) AS id \gset
+		SELECT unrdf.wait(:id, '60 s'))), 'dead', "$action behind a failed attempt: the next ones have numbers of their own");
+	is(value('SELECT string_agg(n::text, $$ $$ ORDER BY n) FROM unrdf.attempt WHERE job = (SELECT max(id) FROM unrdf.job)'), '1 2 3', 'and all count');
+	$node->safe_psql('postgres', "SELECT unrdf.test_clear('fail.committed')");
+}
 assert_ledger($node, 'postgres', 'in the end');
 
 # wait: somebody stands still at a point until he is let go
