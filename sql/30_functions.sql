@@ -6,7 +6,7 @@ COMMENT ON FUNCTION unrdf.create_queue(text, int) IS 'Creates a queue. max_runni
 
 CREATE FUNCTION unrdf.alter_queue(name text, settings jsonb) RETURNS void
 	AS 'MODULE_PATHNAME', 'unrdf_alter_queue' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.alter_queue(text, jsonb) IS 'Changes settings of a queue; null gives a setting its default back. max_running: how many of its jobs may run at once. weight: its part among queues, 1 to 1000. rate: jobs started per second, and burst: how many of them at once after a pause. group_by: jsonpath over the arguments that gives a job its group where enqueue gives none. group_max_running, group_rate, group_burst: the same limits for each group. fifo: strict order within a group; wait: what follows waits until a job that failed has ended; skip: only until its attempt has. share_by: owner or tenant, among whom the queue is divided, however much each has waiting; shares: their weights. max_depth: how many jobs it may have that have not ended, also those for later and those that wait for others; when_full: who enqueues more is refused (reject, 53400), waits for room (wait), or gets a WARNING (warn).';
+COMMENT ON FUNCTION unrdf.alter_queue(text, jsonb) IS 'Changes settings of a queue; null gives a setting its default back. max_running: how many of its jobs may run at once. weight: its part among queues, 1 to 1000. rate: jobs started per second, and burst: how many of them at once after a pause. group_by: jsonpath over the arguments that gives a job its group where enqueue gives none. group_max_running, group_rate, group_burst: the same limits for each group. fifo: strict order within a group; wait: what follows waits until a job that failed has ended; skip: only until its attempt has. share_by: owner or tenant, among whom the queue is divided, however much each has waiting; shares: their weights. max_depth: how many jobs it may have that have not ended, also those for later and those that wait for others; when_full: who enqueues more is refused (reject, 53400), waits for room (wait), or gets a WARNING (warn). keep_args, keep_results, keep_attempts: for how long after a job''s end its arguments, its result and what its failures said are kept, as an interval; for jobs that are enqueued from then on. What is kept longer than that is dropped, many jobs at a time; rows and receipts of jobs stay.';
 
 CREATE FUNCTION unrdf.pause_queue(name text) RETURNS void
 	AS 'MODULE_PATHNAME', 'unrdf_pause_queue' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -41,6 +41,10 @@ COMMENT ON FUNCTION unrdf.wait(bigint, interval) IS 'Sleeps until the job has en
 CREATE FUNCTION unrdf.clock() RETURNS timestamptz
 	AS 'MODULE_PATHNAME', 'unrdf_clock' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION unrdf.clock() IS 'The time that unrdf goes by: the server''s, unless a test has set another.';
+
+CREATE FUNCTION unrdf.kept(job bigint, part int) RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'unrdf_kept' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION unrdf.kept(bigint, int) IS 'What is kept of a job for a time only: its arguments (part 0), its result (-1), or what its failed attempt of that number said; of an event, for part 2147483647, its payload. Null where it is gone, or never was, and for who must not see it.';
 
 -- Receipts
 
@@ -150,7 +154,7 @@ COMMENT ON AGGREGATE unrdf.merkle_root(bytea) IS 'The root of the Merkle tree ov
 
 CREATE FUNCTION unrdf.verify(receipt bigint, OUT verdict text, OUT reason text, OUT evidence text, OUT checkpoint bigint, OUT cosigned int, OUT witnesses int) RETURNS record
 	AS 'MODULE_PATHNAME', 'unrdf_verify' LANGUAGE C STABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION unrdf.verify(bigint) IS 'Recomputes everything about one receipt from the rows: payload and result hashes, canonical bytes, link to the subject''s previous receipt, inclusion in the newest tree. verdict is ok, erased (payload and result were, by the leaf that reason names; everything else is right), pending (not integrated yet), missing or bad; reason says which check failed. evidence is what stands behind it: self-checked (by this log alone), or a checkpoint, whose size is given and whose root and signatures are checked, that was published, or before that replicated (to synchronous standbys) or stored (outside the node), or is witnessed: cosigned, of all witnesses that are known, by at least unrdf.witness_quorum.';
+COMMENT ON FUNCTION unrdf.verify(bigint) IS 'Recomputes everything about one receipt from the rows: payload and result hashes, canonical bytes, link to the subject''s previous receipt, inclusion in the newest tree. verdict is ok, erased (payload and result were, by the leaf that reason names; everything else is right), pending (not integrated yet), missing or bad; reason says which check failed. A job''s arguments or result that are past the time for which its queue kept them make it expired: everything else is right, and the receipt of the queue''s rule, which reason names, verifies. evidence is what stands behind it: self-checked (by this log alone), or a checkpoint, whose size is given and whose root and signatures are checked, that was published, or before that replicated (to synchronous standbys) or stored (outside the node), or is witnessed: cosigned, of all witnesses that are known, by at least unrdf.witness_quorum.';
 
 CREATE FUNCTION unrdf.verify_all(workers int DEFAULT NULL, since text DEFAULT NULL) RETURNS TABLE (receipt bigint, reason text)
 	AS 'MODULE_PATHNAME', 'unrdf_verify_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;

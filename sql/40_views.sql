@@ -24,7 +24,7 @@ COMMENT ON VIEW unrdf.audited_tables IS 'The audited tables. attached: the table
 
 CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 	SELECT j.id, q.name AS queue, j.priority, h.name AS handler, j.owner,
-		CASE WHEN pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') THEN j.args END AS args, j.key,
+		CASE WHEN pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') THEN CASE WHEN j.args IS NULL AND j.retention IS NOT NULL THEN unrdf.kept(j.id, 0) ELSE j.args END END AS args, j.key,
 		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 1 THEN 'succeeded'
 			WHEN r.outcome OPERATOR(pg_catalog.=) 2 THEN 'dead'
 			WHEN r.outcome OPERATOR(pg_catalog.=) 3 THEN 'cancelled'
@@ -37,30 +37,34 @@ CREATE VIEW unrdf.jobs WITH (security_barrier) AS
 		coalesce(r.attempt, a.n, 0) AS attempts,
 		coalesce(j.max_attempts, h.max_attempts) AS max_attempts,
 		f.sqlstate AS last_sqlstate,
-		coalesce(CASE WHEN pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') THEN f.message END, CASE WHEN r.outcome OPERATOR(pg_catalog.<>) 1 THEN r.result OPERATOR(pg_catalog.->>) 'reason' END) AS last_error,
+		coalesce(CASE WHEN pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') THEN CASE WHEN f.message IS NULL AND j.retention IS NOT NULL AND f.n IS NOT NULL THEN unrdf.kept(j.id, f.n) OPERATOR(pg_catalog.->>) 'message' ELSE f.message END END, CASE WHEN r.outcome OPERATOR(pg_catalog.<>) 1 THEN r.result OPERATOR(pg_catalog.->>) 'reason' END) AS last_error,
 		j.enqueued_at, coalesce(a.retry_at, j.run_at, j.enqueued_at) AS due_at,
-		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 3 OR r.attempt OPERATOR(pg_catalog.=) 0 THEN NULL ELSE coalesce(r.started_at, w.since) END AS started_at, r.finished_at, j.retry_of
-	FROM (SELECT x.id, x.queue, x.priority, x.handler, x.owner, x.args, x.key, x.run_at, x.max_attempts, x.enqueued_at, x.retry_of, false AS waits FROM unrdf.job AS x
-		UNION ALL SELECT x.id, x.queue, x.priority, x.handler, x.owner, x.args, x.key, x.run_at, x.max_attempts, x.enqueued_at, x.retry_of, true FROM unrdf.waiting_job AS x
+		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 3 OR r.attempt OPERATOR(pg_catalog.=) 0 THEN NULL ELSE coalesce(r.started_at, w.since) END AS started_at, r.finished_at, j.retry_of,
+		r.finished_at OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => k.keep_args) AS args_expire_at
+	FROM (SELECT x.id, x.queue, x.priority, x.handler, x.owner, x.args, x.key, x.run_at, x.max_attempts, x.enqueued_at, x.retry_of, x.retention, false AS waits FROM unrdf.job AS x
+		UNION ALL SELECT x.id, x.queue, x.priority, x.handler, x.owner, x.args, x.key, x.run_at, x.max_attempts, x.enqueued_at, x.retry_of, x.retention, true FROM unrdf.waiting_job AS x
 			WHERE NOT EXISTS (SELECT FROM unrdf.job AS y WHERE y.id OPERATOR(pg_catalog.=) x.id)) AS j
 		LEFT JOIN unrdf.queue AS q ON q.id OPERATOR(pg_catalog.=) j.queue
 		LEFT JOIN unrdf.handler AS h ON h.id OPERATOR(pg_catalog.=) j.handler
 		LEFT JOIN unrdf.receipt AS r ON r.id OPERATOR(pg_catalog.=) j.id
+		LEFT JOIN unrdf.retention AS k ON k.id OPERATOR(pg_catalog.=) j.retention
 		LEFT JOIN LATERAL (SELECT t.n, t.retry_at, t.failures FROM unrdf.attempt AS t
 			WHERE t.job OPERATOR(pg_catalog.=) j.id ORDER BY t.n DESC LIMIT 1) AS a ON true
-		LEFT JOIN LATERAL (SELECT t.sqlstate, t.message FROM unrdf.attempt AS t
+		LEFT JOIN LATERAL (SELECT t.n, t.sqlstate, t.message FROM unrdf.attempt AS t
 			WHERE t.job OPERATOR(pg_catalog.=) j.id AND NOT t.snoozed ORDER BY t.n DESC LIMIT 1) AS f ON true
 		LEFT JOIN (SELECT s.job, s.since FROM unrdf.workers() AS s
 			WHERE s.job IS NOT NULL AND s.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS w ON w.job OPERATOR(pg_catalog.=) j.id
 	WHERE pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
 		OR (SELECT pg_catalog.has_function_privilege('unrdf.any_job()', 'EXECUTE'));
-COMMENT ON VIEW unrdf.jobs IS 'Every job of the roles one is a member of, and for operators those of all others without arguments and error texts, with its derived state: waiting for others, scheduled, pending, running, retrying, succeeded, dead, cancelled or skipped.';
+COMMENT ON VIEW unrdf.jobs IS 'Every job of the roles one is a member of, and for operators those of all others without arguments and error texts, with its derived state: waiting for others, scheduled, pending, running, retrying, succeeded, dead, cancelled or skipped. args_expire_at: from when on its arguments may be gone, where its queue keeps them for a time.';
 
 CREATE VIEW unrdf.queues WITH (security_barrier) AS
 	SELECT q.name, coalesce(s.paused, false) AS paused, coalesce(s.draining, false) AS draining, s.max_running, coalesce(s.weight, 1) AS weight, s.rate, s.burst,
 		s.group_by, s.group_max_running, s.group_rate, s.group_burst, s.fifo, s.share_by, s.max_depth, CASE WHEN s.max_depth IS NOT NULL THEN coalesce(s.when_full, 'reject') END AS when_full,
-		(SELECT pg_catalog.jsonb_object_agg(h.name, h.weight) FROM unrdf.share AS h WHERE h.queue OPERATOR(pg_catalog.=) q.id) AS shares, q.created_at
+		(SELECT pg_catalog.jsonb_object_agg(h.name, h.weight) FROM unrdf.share AS h WHERE h.queue OPERATOR(pg_catalog.=) q.id) AS shares, q.created_at,
+		pg_catalog.justify_hours(pg_catalog.make_interval(secs => t.keep_args)) AS keep_args, pg_catalog.justify_hours(pg_catalog.make_interval(secs => t.keep_results)) AS keep_results, pg_catalog.justify_hours(pg_catalog.make_interval(secs => t.keep_attempts)) AS keep_attempts
 	FROM unrdf.queue AS q LEFT JOIN unrdf.queue_state AS s ON s.queue OPERATOR(pg_catalog.=) q.id
+		LEFT JOIN unrdf.retention AS t ON t.id OPERATOR(pg_catalog.=) s.retention
 	WHERE q.dropped_at IS NULL;
 COMMENT ON VIEW unrdf.queues IS 'The queues and their settings.';
 

@@ -25,9 +25,10 @@ CREATE TABLE unrdf.job_step (
 	name text NOT NULL,
 	at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	result jsonb,
+	part int,
 	CONSTRAINT job_step_pkey PRIMARY KEY (job, name)
 );
-COMMENT ON TABLE unrdf.job_step IS 'What long jobs have done so far, as they saved it with unrdf.save_step().';
+COMMENT ON TABLE unrdf.job_step IS 'What long jobs have done so far, as they saved it with unrdf.save_step(). part: under which number the result is kept for a time (unrdf.segments); null: it is here.';
 
 CREATE FUNCTION unrdf.create_workflow(name text, args jsonb DEFAULT '{}', saga boolean DEFAULT false) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'unrdf_create_workflow' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -61,7 +62,7 @@ CREATE VIEW unrdf.job_needs WITH (security_barrier) AS
 	SELECT n.job, n.needs, w.name,
 		CASE n.on_failure WHEN 1 THEN 'fail' WHEN 2 THEN 'skip' WHEN 3 THEN 'continue' ELSE 'hold' END AS on_failure,
 		CASE r.outcome WHEN 1 THEN 'ok' WHEN 2 THEN 'dead' WHEN 3 THEN 'cancelled' WHEN 4 THEN 'skipped' END AS outcome,
-		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 1 AND (pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') OR unrdf.holds_lease(n.job)) THEN r.result END AS result
+		CASE WHEN r.outcome OPERATOR(pg_catalog.=) 1 AND (pg_catalog.pg_has_role(j.owner::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE') OR unrdf.holds_lease(n.job)) THEN CASE WHEN r.result IS NULL AND r.result_hash IS NOT NULL THEN unrdf.kept(n.needs, -1) ELSE r.result END END AS result
 	FROM unrdf.job_need AS n JOIN unrdf.waiting_job AS j ON j.id OPERATOR(pg_catalog.=) n.job
 		LEFT JOIN unrdf.waiting_job AS w ON w.id OPERATOR(pg_catalog.=) n.needs
 		LEFT JOIN unrdf.receipt AS r ON r.id OPERATOR(pg_catalog.=) n.needs

@@ -9,9 +9,10 @@ CREATE TABLE unrdf.event (
 	at timestamptz NOT NULL,
 	emitter regrole NOT NULL,
 	name text COLLATE "C" NOT NULL,
-	payload jsonb
+	payload jsonb,
+	kept_until timestamptz
 );
-COMMENT ON TABLE unrdf.event IS 'What was emitted. xid is the emitting transaction, by which subscriptions follow commits.';
+COMMENT ON TABLE unrdf.event IS 'What was emitted. xid is the emitting transaction, by which subscriptions follow commits. kept_until: the payload is kept for a time, apart from here (unrdf.segments).';
 CREATE INDEX event_xid_idx ON unrdf.event (xid, id);
 
 CREATE TABLE unrdf.event_grant (
@@ -129,14 +130,14 @@ COMMENT ON FUNCTION unrdf.change_statement() IS 'Statement trigger that on_chang
 -- Views
 
 CREATE VIEW unrdf.events WITH (security_barrier) AS
-	SELECT e.id, e.name, e.payload, e.emitter, e.at
+	SELECT e.id, e.name, CASE WHEN e.kept_until IS NULL THEN e.payload ELSE unrdf.kept(e.id, 2147483647) END AS payload, e.emitter, e.at, e.kept_until
 	FROM unrdf.event AS e
 	WHERE pg_catalog.pg_has_role(e.emitter::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_data', 'USAGE')
 		OR EXISTS (SELECT FROM unrdf.event_grant AS g
 			WHERE pg_catalog.pg_has_role(g.grantee::pg_catalog.oid, 'USAGE')
 				AND (g.pattern OPERATOR(pg_catalog.=) '*' OR g.pattern OPERATOR(pg_catalog.=) e.name
 					OR (pg_catalog.right(g.pattern, 2) OPERATOR(pg_catalog.=) '.*' AND pg_catalog.starts_with(e.name, pg_catalog.left(g.pattern, -1)))));
-COMMENT ON VIEW unrdf.events IS 'The events that one may read: of roles one is a member of, and what was granted by grant_events.';
+COMMENT ON VIEW unrdf.events IS 'The events that one may read: of roles one is a member of, and what was granted by grant_events. kept_until: from when on the payload may be gone, where events of that name are kept for a time.';
 
 CREATE VIEW unrdf.subscriptions WITH (security_barrier) AS
 	SELECT s.id, s.pattern AS name, h.name AS handler, s.owner, q.name AS queue, coalesce(s.priority, h.priority, 5) AS priority, s.max_behind,

@@ -140,7 +140,7 @@ COMMENT ON FUNCTION unrdf.cancel_each(bigint[]) IS 'Cancels many jobs as cancel 
 
 CREATE FUNCTION unrdf.revive_each(jobs bigint[]) RETURNS SETOF bigint
 	AS 'MODULE_PATHNAME', 'unrdf_revive_each' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 1000;
-COMMENT ON FUNCTION unrdf.revive_each(bigint[]) IS 'Revives many jobs as revive does, but for those that were revived before or erased or whose workflow has ended, and returns the new ones.';
+COMMENT ON FUNCTION unrdf.revive_each(bigint[]) IS 'Revives many jobs as revive does, but for those that were revived before or whose arguments are erased or gone or whose workflow has ended, and returns the new ones.';
 
 CREATE FUNCTION unrdf.erase_each(jobs bigint[], reason text) RETURNS SETOF bigint
 	AS 'MODULE_PATHNAME', 'unrdf_erase_each' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 1000;
@@ -281,6 +281,9 @@ BEGIN
 			FROM unrdf.log_state() AS l WHERE l.publishing IN ('refused', 'waiting')
 		UNION ALL SELECT CASE WHEN EXISTS (SELECT FROM unrdf.schedule AS s WHERE NOT s.paused) THEN 'warning' ELSE 'notice' END, 'schedules', 'Nothing fires schedules in this database.', c.advice
 			FROM unrdf.clock_advice() AS c (advice) WHERE NOT pg_is_in_recovery() AND c.advice IS NOT NULL
+		UNION ALL SELECT 'warning', 'retention', format('Segment %s was to be emptied at %s: %s.', s.segment, s.due_at, CASE WHEN s.held_by IS NULL THEN 'it is not' ELSE format('%s uses it', array_to_string(s.held_by, ', ')) END),
+				CASE WHEN s.held_by IS NULL THEN 'See the server''s log.' ELSE 'End its transaction; idle_in_transaction_session_timeout.' END
+			FROM unrdf.segments AS s WHERE NOT pg_is_in_recovery() AND s.due_at < clock_timestamp() - old
 		) AS f
 	ORDER BY array_position(ARRAY['error', 'warning', 'notice'], f.severity), f.subject, f.finding;
 END

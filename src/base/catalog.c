@@ -11,7 +11,7 @@
 
 #include "base/catalog.h"
 
-static const char *const names[UNRDF_RELS] = {
+static const char *const names[UNRDF_KEPT] = {
 	[UNRDF_JOB] = "job",
 	[UNRDF_JOB_PKEY] = "job_pkey",
 	[UNRDF_JOB_LANE_IDX] = "job_lane_idx",
@@ -57,6 +57,9 @@ static const char *const names[UNRDF_RELS] = {
 	[UNRDF_EVENT_XID_IDX] = "event_xid_idx",
 	[UNRDF_EVENT_ID] = "event_id",
 	[UNRDF_DELIVERY] = "delivery",
+	[UNRDF_RETENTION] = "retention",
+	[UNRDF_RETENTION_PKEY] = "retention_pkey",
+	[UNRDF_EVENT_RETENTION] = "event_retention",
 };
 
 static Oid oids[UNRDF_RELS];
@@ -70,6 +73,18 @@ forget(Datum arg, Oid relid)
 			memset(oids, 0, sizeof(oids));
 			return;
 		}
+}
+
+/* Fills in a relation's name. Segments are numbered. */
+static void
+name_of(UnrdfRel rel, char *name)
+{
+	if (rel < UNRDF_KEPT)
+		strlcpy(name, names[rel], NAMEDATALEN);
+	else if (rel < UNRDF_KEPT_PKEY)
+		snprintf(name, NAMEDATALEN, "kept_%d", rel - UNRDF_KEPT);
+	else
+		snprintf(name, NAMEDATALEN, "kept_%d_pkey", rel - UNRDF_KEPT_PKEY);
 }
 
 /* UnrdfRelid returns a relation's oid; raises 55000 where the extension is not installed. */
@@ -86,12 +101,14 @@ UnrdfRelid(UnrdfRel rel)
 	if (!OidIsValid(oids[rel]))
 	{
 		Oid schema = get_namespace_oid("unrdf", true);
+		char name[NAMEDATALEN];
 
-		oids[rel] = OidIsValid(schema) ? get_relname_relid(names[rel], schema) : InvalidOid;
+		name_of(rel, name);
+		oids[rel] = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 		if (!OidIsValid(oids[rel]))
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 							errmsg("unrdf is not installed in this database"),
-							errdetail("Relation \"unrdf.%s\" does not exist.", names[rel]),
+							errdetail("Relation \"unrdf.%s\" does not exist.", name),
 							errhint("Run CREATE EXTENSION unrdf.")));
 	}
 	return oids[rel];

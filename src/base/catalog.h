@@ -3,6 +3,9 @@
 
 #include "postgres.h"
 
+/* tables that bodies are kept in for a time (kept.c) */
+#define UNRDF_SEGMENTS 70
+
 typedef enum UnrdfRel
 {
 	UNRDF_JOB,
@@ -50,13 +53,18 @@ typedef enum UnrdfRel
 	UNRDF_EVENT_XID_IDX,
 	UNRDF_EVENT_ID,
 	UNRDF_DELIVERY,
-	UNRDF_RELS
+	UNRDF_RETENTION,
+	UNRDF_RETENTION_PKEY,
+	UNRDF_EVENT_RETENTION,
+	UNRDF_KEPT,
+	UNRDF_KEPT_PKEY = UNRDF_KEPT + UNRDF_SEGMENTS,
+	UNRDF_RELS = UNRDF_KEPT_PKEY + UNRDF_SEGMENTS
 } UnrdfRel;
 
 extern Oid UnrdfRelid(UnrdfRel rel);
 extern bool UnrdfInstalled(void);
 
-/* Columns, in the order of sql/10_queue.sql, sql/20_ledger.sql, sql/50_schedule.sql and sql/53_event.sql. */
+/* Columns, in the order of the tables in sql/. */
 enum
 {
 	JOB_ID,
@@ -77,6 +85,7 @@ enum
 	JOB_ARGS,
 	JOB_HANDLER_VERSION,
 	JOB_DEBOUNCED_SINCE,
+	JOB_RETENTION,
 	JOB_COLUMNS
 };
 /* unrdf.waiting_job has the columns of unrdf.job, and these after them */
@@ -113,6 +122,23 @@ enum
 	ATTEMPT_FAILURES,
 	ATTEMPT_SNOOZED,
 	ATTEMPT_COLUMNS
+};
+enum
+{
+	RETENTION_ID,
+	RETENTION_QUEUE,
+	RETENTION_KEEP_ARGS,
+	RETENTION_KEEP_RESULTS,
+	RETENTION_KEEP_ATTEMPTS,
+	RETENTION_COLUMNS
+};
+enum
+{
+	KEPT_JOB,
+	KEPT_PART,
+	KEPT_UNTIL,
+	KEPT_BODY,
+	KEPT_COLUMNS
 };
 enum
 {
@@ -263,6 +289,7 @@ enum
 	EVENT_EMITTER,
 	EVENT_NAME,
 	EVENT_PAYLOAD,
+	EVENT_KEPT_UNTIL,
 	EVENT_COLUMNS
 };
 enum

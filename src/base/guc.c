@@ -17,6 +17,7 @@ char *unrdf_cluster_path = NULL;
 int unrdf_dispatcher_memory = 65536;
 int unrdf_executor_idle_time = 10000;
 int unrdf_executor_slots = 128;
+int unrdf_expiry_interval = 15000;
 bool unrdf_fence = false;
 int unrdf_fence_margin = 1000;
 int unrdf_fence_silence = 0;
@@ -140,6 +141,10 @@ define_first_half(void)
 	DefineCustomIntVariable(
 		"unrdf.executor_slots", "Executors that all databases together may have.", NULL,
 		&unrdf_executor_slots, 128, 1, 4096, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("unrdf.expiry_interval",
+							"Time between two looks for what queues have kept for long enough.",
+							NULL, &unrdf_expiry_interval, 15000, 10, 3600000, PGC_SIGHUP,
+							GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomBoolVariable(
 		"unrdf.fence", "A primary stops before its leader lease can be another node's.",
 		"Only for servers that Patroni manages; unrdf.node_name has to be the member's name.",

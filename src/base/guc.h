@@ -11,6 +11,7 @@ extern char *unrdf_cluster_path;
 extern int unrdf_dispatcher_memory;  /* kB */
 extern int unrdf_executor_idle_time; /* ms */
 extern int unrdf_executor_slots;
+extern int unrdf_expiry_interval;
 extern bool unrdf_fence;
 extern int unrdf_fence_margin;   /* ms */
 extern int unrdf_fence_silence;  /* ms; 0: not looked at */

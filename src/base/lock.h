@@ -10,6 +10,7 @@
 typedef enum UnrdfLockClass
 {
 	UNRDF_LOCK_TICKER = 1,   /* firing schedules */
+	UNRDF_LOCK_EXPIRY,       /* emptying segments of what is kept for a time */
 	UNRDF_LOCK_SCHEDULE,     /* a schedule, by the hash of its name */
 	UNRDF_LOCK_SUBSCRIPTION, /* delivering events, or changing from where */
 	UNRDF_LOCK_KEY,          /* idempotency keys, in buckets */

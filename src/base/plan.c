@@ -107,6 +107,22 @@ UnrdfExecuteAs(Oid role, UnrdfPlan *plan, Datum *values, const char *nulls)
 	return finish(plan, rc, caller);
 }
 
+/* UnrdfExecuteText runs a command that is used too rarely for a plan, as the tables' owner. */
+void
+UnrdfExecuteText(const char *sql)
+{
+	Caller caller;
+	int rc;
+
+	SPI_connect();
+	caller = become_owner();
+	rc = SPI_execute(sql, false, 0);
+	SetUserIdAndSecContext(caller.user, caller.security);
+	SPI_finish();
+	if (rc < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(rc));
+}
+
 /* UnrdfResult returns a value of the last UnrdfExecute; row and column count from 0. */
 Datum
 UnrdfResult(uint64 row, int column, bool *isnull)

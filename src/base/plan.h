@@ -19,6 +19,7 @@ typedef struct UnrdfPlan
 extern uint64 UnrdfExecute(UnrdfPlan *plan, Datum *values, const char *nulls, bool read_only);
 extern uint64 UnrdfExecuteLatest(UnrdfPlan *plan, Datum *values, const char *nulls);
 extern uint64 UnrdfExecuteAs(Oid role, UnrdfPlan *plan, Datum *values, const char *nulls);
+extern void UnrdfExecuteText(const char *sql);
 extern Datum UnrdfResult(uint64 row, int column, bool *isnull);
 
 #endif /* UNRDF_PLAN_H */

@@ -129,7 +129,8 @@ unrdf_verify(PG_FUNCTION_ARGS)
 	const char *reason;
 	UnrdfEvidence e = {0};
 	UnrdfVerdict verdict = UnrdfVerify(PG_GETARG_INT64(0), &reason, &e);
-	bool verified = verdict == UNRDF_VERDICT_OK || verdict == UNRDF_VERDICT_ERASED;
+	bool verified = verdict == UNRDF_VERDICT_OK || verdict == UNRDF_VERDICT_ERASED ||
+					verdict == UNRDF_VERDICT_EXPIRED;
 	Datum values[6] = {CStringGetTextDatum(UnrdfVerdictNames[verdict]),
 					   0,
 					   CStringGetTextDatum(UnrdfEvidenceNames[e.class]),

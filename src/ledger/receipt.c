@@ -26,6 +26,7 @@
 #include "base/compat.h"
 #include "base/datum.h"
 #include "base/jsonb_canonical.h"
+#include "base/kept.h"
 #include "crypto/canonical.h"
 #include "crypto/merkle.h"
 #include "ledger/epoch.h"
@@ -38,6 +39,7 @@ static const char *const delivery_names[] = {NULL, "at least once"};
 struct UnrdfReceiptWriter
 {
 	UnrdfAppend *append;
+	UnrdfKept *kept;
 	MemoryContext context; /* of one flush's values */
 	FullTransactionId xid;
 	int capacity;
@@ -85,6 +87,7 @@ UnrdfReceiptWriterBegin(int capacity)
 	UnrdfReceiptWriter *w = palloc0(sizeof(UnrdfReceiptWriter));
 
 	w->append = UnrdfAppendBegin(UNRDF_RECEIPT, capacity);
+	w->kept = UnrdfKeptBegin(capacity);
 	w->context =
 		AllocSetContextCreate(CurrentMemoryContext, "unrdf receipts", ALLOCSET_DEFAULT_SIZES);
 	w->xid = GetTopFullTransactionId();
@@ -133,10 +136,13 @@ UnrdfReceiptWrite(UnrdfReceiptWriter *w, const UnrdfReceipt *r)
 		UnrdfAppendSet(slot, RECEIPT_PREVIOUS, UnrdfBytesDatum(r->previous, UNRDF_HASH_LEN));
 	if (r->payload)
 		UnrdfAppendSet(slot, RECEIPT_PAYLOAD, JsonbPGetDatum(r->payload));
-	if (r->result)
+	if (r->result && r->result_until == 0)
 		UnrdfAppendSet(slot, RECEIPT_RESULT, JsonbPGetDatum(r->result));
 	if (r->delivery != UNRDF_EXACTLY_ONCE)
 		UnrdfAppendSet(slot, RECEIPT_DELIVERY, Int16GetDatum(r->delivery));
+	if (r->result && r->result_until != 0)
+		UnrdfKeptWrite(w->kept, r->id, UNRDF_KEPT_RESULT, r->finished_at, r->result_until,
+					   r->result);
 	MemoryContextSwitchTo(old);
 }
 
@@ -145,6 +151,7 @@ void
 UnrdfReceiptWriterEnd(UnrdfReceiptWriter *w)
 {
 	UnrdfAppendEnd(w->append);
+	UnrdfKeptEnd(w->kept);
 	MemoryContextDelete(w->context);
 	pfree(w);
 }

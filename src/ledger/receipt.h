@@ -70,6 +70,8 @@ typedef struct UnrdfReceipt
 	uint8 previous[UNRDF_HASH_LEN];
 	Jsonb *payload; /* NULL where not stored in the receipt */
 	Jsonb *result;
+	TimestampTz
+		result_until; /* when the result may go, which is then kept apart (base/kept.c); 0: never. Not read */
 } UnrdfReceipt;
 
 /* Buffers that are reused from receipt to receipt. */

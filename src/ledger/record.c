@@ -23,6 +23,7 @@
 #include "base/commit.h"
 #include "base/guc.h"
 #include "base/jsonb_canonical.h"
+#include "base/kept.h"
 #include "base/lock.h"
 #include "base/plan.h"
 #include "base/shmem.h"
@@ -38,6 +39,9 @@
 /* what unrdf.erase() writes, and nobody else */
 #define ERASE "erase"
 #define RECEIPT_SUBJECT_PREFIX "receipt/"
+
+/* rules for how long a queue's jobs are kept */
+#define RETENTION_SUBJECT_PREFIX "retention/"
 
 static UnrdfPlan newest = {
 	"SELECT id, revision FROM unrdf.receipt WHERE subject OPERATOR(pg_catalog.=) $1 ORDER BY revision DESC LIMIT 1",
@@ -56,13 +60,15 @@ static UnrdfPlan erase_batch = {
 	1,
 	{INT8OID}};
 static UnrdfPlan erase_job = {
-	"UPDATE unrdf.job SET args = '{}' WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
+	"UPDATE unrdf.job SET args = '{}' WHERE id OPERATOR(pg_catalog.=) $1 RETURNING retention",
+	1,
+	{INT8OID}};
 static UnrdfPlan erase_waiting_job = {
 	"UPDATE unrdf.waiting_job SET args = '{}' WHERE id OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
 static UnrdfPlan erase_steps = {
 	"UPDATE unrdf.job_step SET result = NULL WHERE job OPERATOR(pg_catalog.=) $1", 1, {INT8OID}};
 static UnrdfPlan erase_attempts = {
-	"UPDATE unrdf.attempt SET message = CASE WHEN message IS NOT NULL THEN 'erased' END, detail = NULL, hint = NULL, context = NULL"
+	"UPDATE unrdf.attempt SET message = CASE WHEN sqlstate IS NOT NULL THEN 'erased' END, detail = NULL, hint = NULL, context = NULL"
 	" WHERE job OPERATOR(pg_catalog.=) $1",
 	1,
 	{INT8OID}};
@@ -150,6 +156,10 @@ check_reserved(text *subject, text *operation)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("subjects that begin with \"" UNRDF_FAILOVER_SUBJECT_PREFIX
 							   "\" are kept for failovers")));
+	if (has_prefix(subject, RETENTION_SUBJECT_PREFIX))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("subjects that begin with \"" RETENTION_SUBJECT_PREFIX
+							   "\" are kept for what queues keep")));
 	if (has_prefix(subject, RECEIPT_SUBJECT_PREFIX) ||
 		(operation && VARSIZE_ANY_EXHDR(operation) == strlen(ERASE) &&
 		 memcmp(VARDATA_ANY(operation), ERASE, strlen(ERASE)) == 0))
@@ -229,6 +239,25 @@ UnrdfRecord(UnrdfKind kind, text *subject, Jsonb *payload, text *operation)
 	return UnrdfWriteReceipt(0, kind, subject, true, payload, operation);
 }
 
+/* UnrdfRetentionSubject is what receipts of a queue's rules of retention speak of. */
+char *
+UnrdfRetentionSubject(int32 queue)
+{
+	return psprintf(RETENTION_SUBJECT_PREFIX "%d", queue);
+}
+
+/* UnrdfRecordRetention writes a receipt of a queue's rule of retention, in the current transaction, and returns its id. */
+int64
+UnrdfRecordRetention(int32 queue, Jsonb *rule)
+{
+	text *subject = cstring_to_text(UnrdfRetentionSubject(queue));
+
+	UnrdfRequirePreload();
+	(void) UnrdfCurrentEpoch();
+	lock_subject(subject);
+	return UnrdfWriteReceipt(0, UNRDF_UPDATE, subject, true, rule, NULL);
+}
+
 /* Adds the elements of an array of jsonb to a batch. Raises 22004 for a null, 22023 where there is none. */
 static void
 add_items(UnrdfBatch *batch, ArrayType *items)
@@ -296,16 +325,20 @@ static bool
 take_out(int64 receipt)
 {
 	Datum value = Int64GetDatum(receipt);
+	bool kept_for_ever = true;
 	bool found;
 
 	SPI_connect();
 	found = UnrdfExecute(&erase_receipt, &value, NULL, false) == 1;
 	if (found)
 	{
-		UnrdfExecute(&erase_job, &value, NULL, false);
+		if (UnrdfExecute(&erase_job, &value, NULL, false) > 0)
+			(void) UnrdfResult(0, 0, &kept_for_ever);
 		UnrdfExecute(&erase_waiting_job, &value, NULL, false);
 		UnrdfExecute(&erase_steps, &value, NULL, false);
 		UnrdfExecute(&erase_attempts, &value, NULL, false);
+		if (!kept_for_ever)
+			UnrdfKeptErase(receipt);
 	}
 	else
 		found = UnrdfExecute(&erase_batch, &value, NULL, false) > 0;

@@ -15,6 +15,8 @@ extern int64 UnrdfRecordBatch(text *subject, ArrayType *items, text *operation);
 extern int64 UnrdfWriteReceipt(int64 id, UnrdfKind kind, text *subject, bool chained,
 							   Jsonb *payload, text *operation);
 extern Jsonb *UnrdfJsonbOf(const char *json);
+extern char *UnrdfRetentionSubject(int32 queue);
+extern int64 UnrdfRecordRetention(int32 queue, Jsonb *rule);
 extern int64 UnrdfErase(int64 receipt, const char *reason);
 extern void UnrdfWakeIntegrator(void);
 

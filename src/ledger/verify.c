@@ -23,7 +23,7 @@
 #include "ledger/proof.h"
 #include "ledger/verify.h"
 
-const char *const UnrdfVerdictNames[] = {"ok", "erased", "pending", "missing", "bad"};
+const char *const UnrdfVerdictNames[] = {"ok", "erased", "expired", "pending", "missing", "bad"};
 
 const char UnrdfReceiptMissing[] = "there is no receipt";
 const char UnrdfLeafDiffers[] = "receipt does not have the leaf hash that is in the log";
@@ -53,6 +53,7 @@ UnrdfCheckerBegin(UnrdfChecker *c)
 	UnrdfLookupBegin(&c->subjects, UNRDF_RECEIPT, UNRDF_RECEIPT_SUBJECT_IDX);
 	initStringInfo(&c->scratch);
 	c->without_items = false;
+	c->rule.id = 0;
 }
 
 /* UnrdfCheckerEnd closes and frees everything. */
@@ -66,9 +67,9 @@ UnrdfCheckerEnd(UnrdfChecker *c)
 	MemoryContextDelete(c->context);
 }
 
-/* Reads a row into r, where it can be a receipt at all. */
-static const char *
-read_receipt(TupleTableSlot *slot, UnrdfReceipt *r)
+/* UnrdfCheckerRead reads a row into r, where it can be a receipt at all; returns why it cannot, or NULL. */
+const char *
+UnrdfCheckerRead(TupleTableSlot *slot, UnrdfReceipt *r)
 {
 	static const bool optional[RECEIPT_COLUMNS] = {
 		[RECEIPT_REVISION] = true, [RECEIPT_SUBJECT] = true, [RECEIPT_RESULT_HASH] = true,
@@ -102,7 +103,7 @@ has_no_canonical_form(void)
 
 /*
  * Computes all that has to be computed in canonical JSON; returns what could not be. payload is the
- * JSON null where NULL; with leaf_only, payload and result are left alone. Nothing in here takes a
+ * JSON null where NULL; with leaf_only, payload and result are left alone, and so is what has expired. Nothing in here takes a
  * lock or opens anything, so an error leaves only memory behind.
  */
 static const char *
@@ -116,7 +117,8 @@ recompute(UnrdfChecker *c, const UnrdfReceipt *r, Jsonb *payload, bool leaf_only
 		if (!leaf_only)
 		{
 			reason = "payload has no canonical JSON";
-			UnrdfSaltedHash(r->salt, payload, &c->scratch, h->payload);
+			if (!(c->expired & UNRDF_EXPIRED_ARGS))
+				UnrdfSaltedHash(r->salt, payload, &c->scratch, h->payload);
 			reason = "result has no canonical JSON";
 			if (r->result)
 				UnrdfSaltedHash(r->salt, r->result, &c->scratch, h->result);
@@ -137,14 +139,12 @@ recompute(UnrdfChecker *c, const UnrdfReceipt *r, Jsonb *payload, bool leaf_only
 }
 
 /*
- * Finds what the payload hash is over: the arguments of a job, the receipt's own payload otherwise.
+ * Finds what the payload hash is over: the arguments of a job, the receipt's own payload otherwise; and a job's result, where it is
+ * apart from the receipt.
  */
 static const char *
-find_payload(UnrdfChecker *c, const UnrdfReceipt *r, Jsonb **payload)
+find_payload(UnrdfChecker *c, UnrdfReceipt *r, Jsonb **payload)
 {
-	Datum args;
-	bool isnull;
-
 	*payload = r->payload;
 	if (r->kind != UNRDF_EXECUTE)
 		return NULL;
@@ -152,9 +152,7 @@ find_payload(UnrdfChecker *c, const UnrdfReceipt *r, Jsonb **payload)
 		return "receipt of a job has a payload of its own";
 	if (!UnrdfIdLookupFind(&c->jobs, r->id))
 		return "there is no job";
-	args = slot_getattr(c->jobs.rows.slot, JOB_ARGS + 1, &isnull);
-	*payload = isnull ? NULL : DatumGetJsonbP(args);
-	return NULL;
+	return UnrdfBodiesFind(&c->rule, c->jobs.rows.slot, r, payload, &c->expired);
 }
 
 /* Checks the link to the subject's previous receipt. */
@@ -183,7 +181,7 @@ check_link(UnrdfChecker *c, const UnrdfReceipt *r)
 	UnrdfLookupStart(&c->subjects);
 	if (!UnrdfLookupNext(&c->subjects, ForwardScanDirection))
 		return "there is no previous receipt of the subject";
-	reason = read_receipt(c->subjects.slot, &previous);
+	reason = UnrdfCheckerRead(c->subjects.slot, &previous);
 	if (reason == NULL)
 		reason = recompute(c, &previous, NULL, true, &h);
 	if (reason || memcmp(h.leaf, r->previous, UNRDF_HASH_LEN) != 0)
@@ -205,7 +203,7 @@ find_erasure(UnrdfChecker *c, const UnrdfReceipt *r)
 	UnrdfLookupKey(&c->subjects, 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(1));
 	UnrdfLookupStart(&c->subjects);
 	if (!UnrdfLookupNext(&c->subjects, ForwardScanDirection) ||
-		read_receipt(c->subjects.slot, &erasure) != NULL || erasure.kind != UNRDF_DELETE ||
+		UnrdfCheckerRead(c->subjects.slot, &erasure) != NULL || erasure.kind != UNRDF_DELETE ||
 		erasure.operation_len != strlen("erase") ||
 		memcmp(erasure.operation, "erase", erasure.operation_len) != 0)
 		return "payload was erased, and no receipt says so";
@@ -256,12 +254,13 @@ check_row(UnrdfChecker *c)
 	Jsonb *payload;
 	Hashes h;
 
-	reason = read_receipt(c->receipts.rows.slot, r);
+	reason = UnrdfCheckerRead(c->receipts.rows.slot, r);
 	if (reason == NULL && r->erased)
 		return check_erased(c);
 	if (reason == NULL)
 		reason = find_payload(c, r, &payload);
-	if (reason == NULL && r->has_result != (r->result != NULL))
+	if (reason == NULL && r->has_result != (r->result != NULL) &&
+		!(c->expired & UNRDF_EXPIRED_RESULT))
 		reason =
 			r->has_result ? "there is a hash of the result but no result" : "result has no hash";
 	if (reason == NULL)
@@ -269,9 +268,10 @@ check_row(UnrdfChecker *c)
 	if (reason)
 		return reason;
 	memcpy(c->leaf, h.leaf, UNRDF_HASH_LEN);
-	if (memcmp(h.payload, r->payload_hash, UNRDF_HASH_LEN) != 0)
+	if (!(c->expired & UNRDF_EXPIRED_ARGS) &&
+		memcmp(h.payload, r->payload_hash, UNRDF_HASH_LEN) != 0)
 		return "payload does not have the receipt's payload hash";
-	if (r->has_result && memcmp(h.result, r->result_hash, UNRDF_HASH_LEN) != 0)
+	if (r->result && memcmp(h.result, r->result_hash, UNRDF_HASH_LEN) != 0)
 		return "result does not have the receipt's result hash";
 	if (r->kind == UNRDF_BATCH && !c->without_items)
 		reason = check_batch(c, r);
@@ -291,6 +291,7 @@ UnrdfCheckReceipt(UnrdfChecker *c, int64 id)
 
 	MemoryContextReset(c->context);
 	c->erasure = 0;
+	c->expired = 0;
 	if (!UnrdfIdLookupFind(&c->receipts, id))
 		return UnrdfReceiptMissing;
 	old = MemoryContextSwitchTo(c->context);
@@ -389,12 +390,26 @@ check_erasure(int64 erasure, const char **reason)
 	return UNRDF_VERDICT_ERASED;
 }
 
+/* Says by which rule something has expired, whose own receipt has to verify. */
+static UnrdfVerdict
+check_expiry(const UnrdfRule *rule, int expired, const char **reason)
+{
+	UnrdfVerdict verdict = UnrdfVerify(rule->id, reason, NULL);
+
+	if (verdict == UNRDF_VERDICT_OK || verdict == UNRDF_VERDICT_PENDING)
+	{
+		*reason = UnrdfExpiredReason(rule, expired);
+		return UNRDF_VERDICT_EXPIRED;
+	}
+	*reason = "the receipt of the rule of retention does not verify";
+	return UNRDF_VERDICT_BAD;
+}
+
 static UnrdfVerdict
 verify(int64 receipt, bool without_items, const char **reason, UnrdfEvidence *evidence)
 {
 	UnrdfChecker c;
 	UnrdfVerdict verdict = UNRDF_VERDICT_BAD;
-	int64 erasure;
 
 	UnrdfCheckerBegin(&c);
 	c.without_items = without_items;
@@ -403,15 +418,18 @@ verify(int64 receipt, bool without_items, const char **reason, UnrdfEvidence *ev
 		verdict = UNRDF_VERDICT_MISSING;
 	else if (*reason == NULL)
 		verdict = check_inclusion(&c.receipt, c.leaf, reason, evidence);
-	erasure = c.erasure;
 	UnrdfCheckerEnd(&c);
-	return verdict == UNRDF_VERDICT_OK && erasure != 0 ? check_erasure(erasure, reason) : verdict;
+	if (verdict == UNRDF_VERDICT_OK && c.erasure != 0)
+		return check_erasure(c.erasure, reason);
+	if (verdict == UNRDF_VERDICT_OK && c.expired != 0)
+		return check_expiry(&c.rule, c.expired, reason);
+	return verdict;
 }
 
 /*
  * UnrdfVerify recomputes everything about one receipt from the rows that the active snapshot sees.
- * *reason says which check failed, or what erased it; NULL with UNRDF_VERDICT_OK. Where evidence is not NULL
- * it is looked for and checked too, and set where the verdict is that or UNRDF_VERDICT_ERASED.
+ * *reason says which check failed, what erased it, or by which rule it has expired; NULL with UNRDF_VERDICT_OK. Where evidence is
+ * not NULL it is looked for and checked too, and set where the verdict is that, UNRDF_VERDICT_ERASED or UNRDF_VERDICT_EXPIRED.
  */
 UnrdfVerdict
 UnrdfVerify(int64 receipt, const char **reason, UnrdfEvidence *evidence)

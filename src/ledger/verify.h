@@ -8,6 +8,7 @@
 
 #include "base/lookup.h"
 #include "ledger/evidence.h"
+#include "ledger/expired.h"
 #include "ledger/log.h"
 #include "ledger/receipt.h"
 
@@ -15,6 +16,7 @@ typedef enum UnrdfVerdict
 {
 	UNRDF_VERDICT_OK,
 	UNRDF_VERDICT_ERASED,
+	UNRDF_VERDICT_EXPIRED,
 	UNRDF_VERDICT_PENDING,
 	UNRDF_VERDICT_MISSING,
 	UNRDF_VERDICT_BAD
@@ -32,6 +34,8 @@ typedef struct UnrdfChecker
 	StringInfoData scratch;
 	bool without_items;   /* what a batch has beside its receipt is left alone */
 	int64 erasure;        /* the receipt of what erased the one checked last; 0: nothing did */
+	UnrdfRule rule;       /* that a job named last */
+	int expired;          /* what is gone by it of the one checked last */
 	UnrdfReceipt receipt; /* the one checked last, as far as it could be read */
 	uint8 leaf[UNRDF_HASH_LEN]; /* its leaf hash, recomputed, unless there was a reason */
 } UnrdfChecker;
@@ -44,6 +48,7 @@ extern const char UnrdfXidDiffers[];
 
 extern void UnrdfCheckerBegin(UnrdfChecker *c);
 extern const char *UnrdfCheckReceipt(UnrdfChecker *c, int64 id);
+extern const char *UnrdfCheckerRead(TupleTableSlot *slot, UnrdfReceipt *r);
 extern void UnrdfCheckerEnd(UnrdfChecker *c);
 extern uint64 UnrdfLogPast(const UnrdfLogHead *head);
 extern UnrdfVerdict UnrdfVerify(int64 receipt, const char **reason, UnrdfEvidence *evidence);

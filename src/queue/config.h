@@ -5,6 +5,7 @@
 
 #include "queue/bucket.h"
 #include "queue/job.h"
+#include "queue/retention.h"
 
 #define UNRDF_DEFAULT_QUEUE 0
 
@@ -54,6 +55,7 @@ typedef struct UnrdfQueue
 	UnrdfShareBy share_by;
 	int32 max_depth;
 	UnrdfWhenFull when_full;
+	int64 retention; /* the rule that its jobs get (retention.h) */
 } UnrdfQueue;
 
 /* A queue's settings, and what only settings.c knows of them. */
@@ -76,8 +78,8 @@ extern int32 UnrdfClaimableQueue(text *queue);
 /* settings.c */
 extern UnrdfQueueRow *UnrdfQueueRowRead(int32 id, MemoryContext context);
 extern const UnrdfQueue *UnrdfQueueRowSettings(const UnrdfQueueRow *row);
-extern void UnrdfAlterQueue(text *name, Jsonb *settings);
 extern void UnrdfJobGroup(UnrdfJob *job);
+extern bool UnrdfAlterQueue(text *name, Jsonb *settings, int32 *queue, UnrdfRetention *rule);
 extern void UnrdfJobFlow(UnrdfJob *job);
 extern int64 UnrdfFlowFor(int64 flow, int32 handler);
 extern uint64 UnrdfShareOf(const UnrdfJob *job, int32 *weight);

@@ -142,6 +142,13 @@ returned(const UnrdfCursor *c, int k, uint64 xid, int64 id)
 	return returned(c, k + 1, xid, id);
 }
 
+/* UnrdfCursorReturned tells whether an event does not come any more. */
+bool
+UnrdfCursorReturned(const UnrdfCursor *c, uint64 xid, int64 id)
+{
+	return returned(c, 0, xid, id);
+}
+
 typedef struct Filter
 {
 	UnrdfCursor *cursor;

@@ -31,6 +31,7 @@ extern void UnrdfCursorPass(UnrdfCursor *c);
 extern void UnrdfCursorAgain(UnrdfCursor *c, int64 from);
 extern void UnrdfCursorAfterRestore(UnrdfCursor *c, int64 restored);
 extern int UnrdfCursorNext(UnrdfCursor *c, int most, UnrdfFollowFn fn, void *arg);
+extern bool UnrdfCursorReturned(const UnrdfCursor *c, uint64 xid, int64 id);
 extern bool UnrdfCursorAtEnd(const UnrdfCursor *c);
 extern void UnrdfCursorWrite(const UnrdfCursor *c, StringInfo out);
 extern void UnrdfCursorRead(UnrdfCursor *c, const char *text);

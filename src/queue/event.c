@@ -25,11 +25,13 @@
 #include "base/clock.h"
 #include "base/commit.h"
 #include "base/compat.h"
+#include "base/kept.h"
 #include "base/lookup.h"
 #include "base/plan.h"
 #include "base/shmem.h"
 #include "base/testkit.h"
 #include "queue/event.h"
+#include "queue/event_retention.h"
 #include "queue/job.h"
 
 static UnrdfPlan is_restoring = {"SELECT 1 FROM unrdf.restoring", 0};
@@ -125,6 +127,16 @@ refuse_while_restoring(void)
 				 errhint("After a data-only or partial restore, call unrdf.finish_restore().")));
 }
 
+/* Writes a payload apart from the event's row. */
+static void
+keep_payload(int64 id, TimestampTz at, TimestampTz until, Jsonb *payload)
+{
+	UnrdfKept *kept = UnrdfKeptBegin(1);
+
+	UnrdfKeptWrite(kept, id, UNRDF_KEPT_EVENT, at, until, payload);
+	UnrdfKeptEnd(kept);
+}
+
 /*
  * UnrdfEmit writes an event in the current transaction and returns its id. payload may be NULL. Raises 42602 for a name that is none,
  * 54000 and 22003 for a payload that no job could carry, 55000 while a dump is loaded.
@@ -135,6 +147,8 @@ UnrdfEmit(text *name, Jsonb *payload)
 	UnrdfAppend *append;
 	TupleTableSlot *slot;
 	StringInfoData scratch;
+	TimestampTz now = UnrdfNow();
+	int64 keep;
 	int64 id;
 
 	UnrdfRequirePreload();
@@ -146,16 +160,24 @@ UnrdfEmit(text *name, Jsonb *payload)
 		UnrdfCheckArgs(payload, &scratch);
 	}
 	refuse_while_restoring();
+	keep = payload ? UnrdfEventKeep(name) : -1;
 	append = UnrdfAppendBegin(UNRDF_EVENT, 1);
 	slot = UnrdfAppendRow(append);
 	id = nextval_internal(UnrdfRelid(UNRDF_EVENT_ID), false);
 	UnrdfAppendSet(slot, EVENT_ID, Int64GetDatum(id));
 	UnrdfAppendSet(slot, EVENT_XID,
 				   UInt64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId())));
-	UnrdfAppendSet(slot, EVENT_AT, TimestampTzGetDatum(UnrdfNow()));
+	UnrdfAppendSet(slot, EVENT_AT, TimestampTzGetDatum(now));
 	UnrdfAppendSet(slot, EVENT_EMITTER, ObjectIdGetDatum(GetUserId()));
 	UnrdfAppendSet(slot, EVENT_NAME, PointerGetDatum(name));
-	if (payload)
+	if (keep >= 0)
+	{
+		TimestampTz until = now + keep * USECS_PER_SEC;
+
+		UnrdfAppendSet(slot, EVENT_KEPT_UNTIL, TimestampTzGetDatum(until));
+		keep_payload(id, now, until, payload);
+	}
+	else if (payload)
 		UnrdfAppendSet(slot, EVENT_PAYLOAD, JsonbPGetDatum(payload));
 	UnrdfAppendEnd(append);
 	UnrdfTestPoint(UNRDF_POINT_EMIT);
@@ -163,7 +185,7 @@ UnrdfEmit(text *name, Jsonb *payload)
 	return id;
 }
 
-/* UnrdfEventRead reads a row. name and payload point into the slot or the current memory context. */
+/* UnrdfEventRead reads a row, without a payload that is apart from it. name and payload point into the slot or the current memory context. */
 void
 UnrdfEventRead(TupleTableSlot *slot, UnrdfEvent *event)
 {
@@ -175,7 +197,41 @@ UnrdfEventRead(TupleTableSlot *slot, UnrdfEvent *event)
 	event->at = DatumGetTimestampTz(v[EVENT_AT]);
 	event->emitter = DatumGetObjectId(v[EVENT_EMITTER]);
 	event->name = DatumGetTextPP(v[EVENT_NAME]);
+	event->xid = DatumGetUInt64(v[EVENT_XID]);
 	event->payload = slot->tts_isnull[EVENT_PAYLOAD] ? NULL : DatumGetJsonbP(v[EVENT_PAYLOAD]);
+	event->kept_until =
+		slot->tts_isnull[EVENT_KEPT_UNTIL] ? 0 : DatumGetTimestampTz(v[EVENT_KEPT_UNTIL]);
+}
+
+/* UnrdfEventLoad finds the payload of an event where it is apart from its row; false where it was kept for long enough. */
+bool
+UnrdfEventLoad(UnrdfEvent *event)
+{
+	if (event->kept_until == 0)
+		return true;
+	event->payload = UnrdfKeptFind(event->id, UNRDF_KEPT_EVENT, event->at, event->kept_until);
+	return event->payload != NULL;
+}
+
+/* UnrdfEventFetch reads an event under the active snapshot into the current memory context; false where there is none. */
+bool
+UnrdfEventFetch(int64 id, UnrdfEvent *event)
+{
+	UnrdfIdLookup events;
+	bool found;
+
+	UnrdfIdLookupBegin(&events, UNRDF_EVENT, UNRDF_EVENT_PKEY);
+	found = UnrdfIdLookupFind(&events, id);
+	if (found)
+	{
+		TupleTableSlot *copy = MakeSingleTupleTableSlot(
+			CreateTupleDescCopy(events.rows.slot->tts_tupleDescriptor), &TTSOpsHeapTuple);
+
+		ExecCopySlot(copy, events.rows.slot);
+		UnrdfEventRead(copy, event);
+	}
+	UnrdfIdLookupEnd(&events);
+	return found;
 }
 
 static void

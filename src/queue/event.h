@@ -14,10 +14,12 @@
 typedef struct UnrdfEvent
 {
 	int64 id;
+	uint64 xid;
 	TimestampTz at;
 	Oid emitter;
 	text *name;
-	Jsonb *payload; /* NULL: none */
+	Jsonb *payload;         /* NULL: none, or it is apart from the row */
+	TimestampTz kept_until; /* when a payload that is apart may go; 0: there is none such */
 } UnrdfEvent;
 
 /* Whose events a role may read: those of its own roles, and those with names that were granted to one of them. */
@@ -30,6 +32,8 @@ typedef struct UnrdfEventReader
 extern int64 UnrdfEmit(text *name, Jsonb *payload);
 extern void UnrdfWakeCourier(void);
 extern void UnrdfEventRead(TupleTableSlot *slot, UnrdfEvent *event);
+extern bool UnrdfEventLoad(UnrdfEvent *event);
+extern bool UnrdfEventFetch(int64 id, UnrdfEvent *event);
 extern Jsonb *UnrdfEventArgs(const UnrdfEvent *event);
 extern void UnrdfCheckPattern(text *pattern);
 extern bool UnrdfPatternMatches(const text *pattern, const text *name);

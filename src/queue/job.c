@@ -1,5 +1,8 @@
 /*
  * job.c: rows of unrdf.job. They are written once, in the enqueuer's transaction, and never changed.
+ *
+ * Arguments are in the row, or, where the job's rule says for how long they are kept (retention.c), in a segment (base/kept.c),
+ * written in the same transaction.
  */
 #include "postgres.h"
 
@@ -19,13 +22,17 @@
 #include "base/append.h"
 #include "base/commit.h"
 #include "base/compat.h"
+#include "base/kept.h"
 #include "base/shmem.h"
 #include "queue/depth.h"
+#include "queue/config.h"
 #include "queue/job.h"
+#include "queue/retention.h"
 
 struct UnrdfJobWriter
 {
 	UnrdfAppend *append;
+	UnrdfKept *kept;
 	uint64 xid;
 };
 
@@ -60,8 +67,16 @@ UnrdfJobWriterBegin(int capacity)
 	UnrdfJobWriter *w = palloc(sizeof(UnrdfJobWriter));
 
 	w->append = UnrdfAppendBegin(UNRDF_JOB, capacity);
+	w->kept = UnrdfKeptBegin(capacity);
 	w->xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	return w;
+}
+
+/* UnrdfJobArgsUntil returns when a job's arguments may go, as far as that is known when it is enqueued; 0: they are in its row. */
+TimestampTz
+UnrdfJobArgsUntil(const UnrdfJob *job)
+{
+	return UnrdfKeepUntil(job->retention, UNRDF_KEEP_ARGS, Max(job->enqueued_at, job->run_at));
 }
 
 /* UnrdfJobSetRow fills a row of unrdf.job, or of another table that begins with its columns. args and key stay where they are. */
@@ -91,18 +106,34 @@ UnrdfJobSetRow(TupleTableSlot *slot, const UnrdfJob *job)
 		UnrdfAppendSet(slot, JOB_GROUP_KEY, PointerGetDatum(job->group_key));
 	if (job->tenant)
 		UnrdfAppendSet(slot, JOB_TENANT, PointerGetDatum(job->tenant));
-	UnrdfAppendSet(slot, JOB_ARGS, JsonbPGetDatum(job->args));
+	if (UnrdfJobArgsUntil(job) == 0)
+		UnrdfAppendSet(slot, JOB_ARGS, JsonbPGetDatum(job->args));
 	if (job->handler_version > 1)
 		UnrdfAppendSet(slot, JOB_HANDLER_VERSION, Int32GetDatum(job->handler_version));
 	if (job->debounced_since != 0)
 		UnrdfAppendSet(slot, JOB_DEBOUNCED_SINCE, TimestampTzGetDatum(job->debounced_since));
+	if (job->retention != 0)
+		UnrdfAppendSet(slot, JOB_RETENTION, Int64GetDatum(job->retention));
+}
+
+/* UnrdfJobNew gives a job its id and its queue's rule, and adds its arguments to kept, if that says so. */
+void
+UnrdfJobNew(UnrdfKept *kept, UnrdfJob *job)
+{
+	TimestampTz until;
+
+	job->id = nextval_internal(UnrdfRelid(UNRDF_OPERATION_ID), false);
+	job->retention = UnrdfQueueRowSettings(UnrdfQueueRowById(job->queue))->retention;
+	until = UnrdfJobArgsUntil(job);
+	if (until != 0)
+		UnrdfKeptWrite(kept, job->id, UNRDF_KEPT_ARGS, job->enqueued_at, until, job->args);
 }
 
 /* UnrdfJobWrite gives the job its id, adds its row and returns the id. args and key must live until the writer ends. */
 int64
 UnrdfJobWrite(UnrdfJobWriter *w, UnrdfJob *job)
 {
-	job->id = nextval_internal(UnrdfRelid(UNRDF_OPERATION_ID), false);
+	UnrdfJobNew(w->kept, job);
 	UnrdfJobRelease(w, job);
 	return job->id;
 }
@@ -132,6 +163,7 @@ void
 UnrdfJobWriterFlush(UnrdfJobWriter *w)
 {
 	UnrdfAppendFlush(w->append);
+	UnrdfKeptFlush(w->kept);
 	CommandCounterIncrement();
 }
 
@@ -140,12 +172,13 @@ void
 UnrdfJobWriterEnd(UnrdfJobWriter *w)
 {
 	UnrdfAppendEnd(w->append);
+	UnrdfKeptEnd(w->kept);
 	pfree(w);
 }
 
-/* UnrdfJobRead reads a row. key and args point into the slot or the current memory context. */
+/* UnrdfJobReadRow reads a row, without arguments that are apart from it. key and args point into the slot or the current memory context. */
 void
-UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job)
+UnrdfJobReadRow(TupleTableSlot *slot, UnrdfJob *job)
 {
 	Datum *v;
 	bool *isnull;
@@ -172,11 +205,29 @@ UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job)
 	job->handler_version = isnull[JOB_HANDLER_VERSION] ? 1 : DatumGetInt32(v[JOB_HANDLER_VERSION]);
 	job->debounced_since =
 		isnull[JOB_DEBOUNCED_SINCE] ? 0 : DatumGetTimestampTz(v[JOB_DEBOUNCED_SINCE]);
+	job->retention = isnull[JOB_RETENTION] ? 0 : DatumGetInt64(v[JOB_RETENTION]);
 }
 
-/* UnrdfJobFetch reads a job under the active snapshot into the current memory context; false where there is none. */
+static void
+find_args(UnrdfJob *job)
+{
+	TimestampTz until = job->args ? 0 : UnrdfJobArgsUntil(job);
+
+	if (until != 0)
+		job->args = UnrdfKeptFind(job->id, UNRDF_KEPT_ARGS, job->enqueued_at, until);
+}
+
+/* UnrdfJobRead reads a job. key and args point into the slot or the current memory context. */
+void
+UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job)
+{
+	UnrdfJobReadRow(slot, job);
+	find_args(job);
+}
+
+/* UnrdfJobFetchRow reads a job's row under the active snapshot into the current memory context; false where there is none. */
 bool
-UnrdfJobFetch(int64 id, UnrdfJob *job)
+UnrdfJobFetchRow(int64 id, UnrdfJob *job)
 {
 	Relation table = table_open(UnrdfRelid(UNRDF_JOB), AccessShareLock);
 	Relation index = index_open(UnrdfRelid(UNRDF_JOB_PKEY), AccessShareLock);
@@ -195,11 +246,22 @@ UnrdfJobFetch(int64 id, UnrdfJob *job)
 			CreateTupleDescCopy(RelationGetDescr(table)), &TTSOpsHeapTuple);
 
 		ExecCopySlot(copy, slot);
-		UnrdfJobRead(copy, job);
+		UnrdfJobReadRow(copy, job);
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, AccessShareLock);
 	table_close(table, AccessShareLock);
+	return found;
+}
+
+/* UnrdfJobFetch reads a job, with its arguments. */
+bool
+UnrdfJobFetch(int64 id, UnrdfJob *job)
+{
+	bool found = UnrdfJobFetchRow(id, job);
+
+	if (found)
+		find_args(job);
 	return found;
 }

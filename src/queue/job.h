@@ -7,6 +7,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "base/kept.h"
 #include "queue/room.h"
 
 #define UNRDF_PRIORITIES 10
@@ -31,9 +32,10 @@ typedef struct UnrdfJob
 	text *key;       /* NULL: none; so the next two */
 	text *group_key; /* what limits and order per group go by */
 	text *tenant;    /* whose share of the queue it is */
-	Jsonb *args;     /* as stored: an envelope where the handler's are encrypted */
+	Jsonb *args; /* as stored: an envelope where the handler's are encrypted; NULL: they are gone */
 	int32 handler_version;
 	TimestampTz debounced_since; /* 0: replaces none */
+	int64 retention;             /* the rule for how long it is kept (retention.h); 0: for ever */
 } UnrdfJob;
 
 /* What enqueue was asked for besides handler and args. */
@@ -44,17 +46,21 @@ typedef struct UnrdfEnqueue
 	UnrdfRoomNeed room;
 } UnrdfEnqueue;
 
-/* A set of jobs being written. */
+/* A set of jobs being written. Their arguments may be apart from their rows. */
 typedef struct UnrdfJobWriter UnrdfJobWriter;
 
 extern UnrdfJobWriter *UnrdfJobWriterBegin(int capacity);
 extern void UnrdfJobSetRow(TupleTableSlot *slot, const UnrdfJob *job);
+extern TimestampTz UnrdfJobArgsUntil(const UnrdfJob *job);
+extern void UnrdfJobNew(UnrdfKept *kept, UnrdfJob *job);
 extern int64 UnrdfJobWrite(UnrdfJobWriter *w, UnrdfJob *job);
 extern void UnrdfJobRelease(UnrdfJobWriter *w, UnrdfJob *job);
 extern void UnrdfJobWriteEnded(UnrdfJobWriter *w, const UnrdfJob *job);
 extern void UnrdfJobWriterFlush(UnrdfJobWriter *w);
 extern void UnrdfJobWriterEnd(UnrdfJobWriter *w);
+extern void UnrdfJobReadRow(TupleTableSlot *slot, UnrdfJob *job);
 extern void UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job);
+extern bool UnrdfJobFetchRow(int64 id, UnrdfJob *job);
 extern bool UnrdfJobFetch(int64 id, UnrdfJob *job);
 extern int UnrdfLaneBit(int32 queue, int priority);
 

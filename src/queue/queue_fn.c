@@ -15,7 +15,6 @@
 #include "queue/request.h"
 
 PG_FUNCTION_INFO_V1(unrdf_create_queue);
-PG_FUNCTION_INFO_V1(unrdf_alter_queue);
 PG_FUNCTION_INFO_V1(unrdf_pause_queue);
 PG_FUNCTION_INFO_V1(unrdf_resume_queue);
 PG_FUNCTION_INFO_V1(unrdf_enqueue);
@@ -42,13 +41,6 @@ unrdf_create_queue(PG_FUNCTION_ARGS)
 	UnrdfCreateQueue(PG_GETARG_TEXT_PP(0),
 					 PG_ARGISNULL(1) ? 0
 									 : UnrdfArgRange(fcinfo, 1, "max_running", 1, PG_INT32_MAX));
-	PG_RETURN_VOID();
-}
-
-Datum
-unrdf_alter_queue(PG_FUNCTION_ARGS)
-{
-	UnrdfAlterQueue(PG_GETARG_TEXT_PP(0), PG_GETARG_JSONB_P(1));
 	PG_RETURN_VOID();
 }
 

@@ -2,8 +2,9 @@
  * settings.c: what operators set of a queue, and what follows from it for a job: its group, whose share it is, its flow.
  *
  * A setting is a column of unrdf.queue_state, and a key of what unrdf.alter_queue takes; the weights of shares are rows of
- * unrdf.share. A job's group and flow are computed once, when it is enqueued, and are part of its row: a setting that changes later
- * does not move jobs between groups, while limits and weights hold for all jobs at once.
+ * unrdf.share, and for how long jobs are kept is a rule (retention.c). A job's group and flow are computed once, when it is enqueued,
+ * and are part of its row: a setting that changes later does not move jobs between groups, while limits and weights hold for all
+ * jobs at once.
  */
 #include "postgres.h"
 
@@ -16,6 +17,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
+#include "base/clock.h"
 #include "base/plan.h"
 #include "queue/config.h"
 #include "queue/handler.h"
@@ -90,7 +92,8 @@ enum
 	"max_running, weight, rate, burst, group_by, group_max_running, group_rate, group_burst, " \
 	"fifo, share_by, max_depth, when_full"
 static UnrdfPlan read_row = {
-	"SELECT " COLUMNS ", paused FROM unrdf.queue_state WHERE queue OPERATOR(pg_catalog.=) $1",
+	"SELECT " COLUMNS
+	", paused, retention FROM unrdf.queue_state WHERE queue OPERATOR(pg_catalog.=) $1",
 	1,
 	{INT4OID}};
 static UnrdfPlan read_shares = {
@@ -226,6 +229,9 @@ UnrdfQueueRowRead(int32 id, MemoryContext context)
 		s->max_depth = int_result(MAX_DEPTH);
 		s->when_full = Max(UNRDF_FULL_REJECT, choice_result(WHEN_FULL));
 		s->paused = DatumGetBool(UnrdfResult(0, SETTINGS, &isnull));
+		s->retention = DatumGetInt64(UnrdfResult(0, SETTINGS + 1, &isnull));
+		if (isnull)
+			s->retention = 0;
 		if (s->fifo != UNRDF_FIFO_NONE)
 			s->group_max_running = 1;
 		if (s->share_by != UNRDF_SHARE_NONE)
@@ -349,19 +355,52 @@ write_shares(int32 queue, const JsonbValue *value)
 	UnrdfExecute(&insert_shares, values, NULL, false);
 }
 
+/* The seconds of an interval, rounded up; -1 for null. */
+static int64
+keep_setting(const char *name, const JsonbValue *value)
+{
+	Setting keep = {name};
+	Datum interval;
+	int64 ms;
+
+	if (value->type == jbvNull)
+		return -1;
+	interval = DirectFunctionCall3(interval_in, CStringGetDatum(text_setting(&keep, value)),
+								   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	ms = UnrdfIntervalMillis(DatumGetIntervalP(interval));
+	if (ms < 0 || ms > UNRDF_KEPT_MOST * 1000)
+		bad_setting(name, "between 0 and 1000 years");
+	return (ms + 999) / 1000;
+}
+
+static bool
+is_key(const JsonbValue *key, const char *name)
+{
+	return strlen(name) == key->val.string.len &&
+		   memcmp(name, key->val.string.val, key->val.string.len) == 0;
+}
+
 static int
 setting_index(const JsonbValue *key)
 {
 	for (int i = 0; i < SETTINGS; i++)
-		if (strlen(settings_of_queue[i].name) == key->val.string.len &&
-			memcmp(settings_of_queue[i].name, key->val.string.val, key->val.string.len) == 0)
+		if (is_key(key, settings_of_queue[i].name))
 			return i;
 	return -1;
 }
 
-/* Changes the row's values as the settings say; the shares are written at once. */
+static int
+keep_index(const JsonbValue *key)
+{
+	for (int i = 0; i < UNRDF_KEEPS; i++)
+		if (is_key(key, UnrdfKeepNames[i]))
+			return i;
+	return -1;
+}
+
+/* Changes the row's values, and the rule's, as the settings say; the shares are written at once. */
 static void
-apply(int32 queue, Jsonb *settings, Datum *values, char *nulls)
+apply(int32 queue, Jsonb *settings, Datum *values, char *nulls, UnrdfRetention *rule)
 {
 	JsonbIterator *it = JsonbIteratorInit(&settings->root);
 	JsonbIteratorToken token;
@@ -381,7 +420,9 @@ apply(int32 queue, Jsonb *settings, Datum *values, char *nulls)
 			nulls[i] = value.type == jbvNull ? 'n' : ' ';
 			values[i] = value.type == jbvNull ? 0 : setting_value(&settings_of_queue[i], &value);
 		}
-		else if (key.val.string.len == 6 && memcmp(key.val.string.val, "shares", 6) == 0)
+		else if (keep_index(&key) >= 0)
+			rule->keep[keep_index(&key)] = keep_setting(UnrdfKeepNames[keep_index(&key)], &value);
+		else if (is_key(&key, "shares"))
 			write_shares(queue, &value);
 		else
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -408,13 +449,14 @@ check_together(const char *nulls)
 }
 
 /*
- * UnrdfAlterQueue changes a queue's settings. Raises 42704 for an unknown queue, 22023 for what is no setting, or no value
- * for it.
+ * UnrdfAlterQueue changes a queue's settings, but for its rule of retention: true where it is to have another one, which the
+ * caller gives it. Raises 42704 for an unknown queue, 22023 for what is no setting, or no value for it.
  */
-void
-UnrdfAlterQueue(text *name, Jsonb *settings)
+bool
+UnrdfAlterQueue(text *name, Jsonb *settings, int32 *queue_id, UnrdfRetention *rule)
 {
 	int32 id = UnrdfQueueId(name);
+	UnrdfRetention old = {0, {-1, -1, -1}};
 	Datum values[SETTINGS + 2] = {0};
 	char nulls[SETTINGS + 3];
 	Datum queue = Int32GetDatum(id);
@@ -427,20 +469,27 @@ UnrdfAlterQueue(text *name, Jsonb *settings)
 	memcpy(nulls + SETTINGS, "  ", 3);
 	SPI_connect();
 	if (UnrdfExecuteLatest(&read_row, &queue, NULL) == 1)
+	{
+		bool isnull;
+
 		for (int i = 0; i < SETTINGS; i++)
 		{
-			bool isnull;
-
 			values[i] = UnrdfResult(0, i, &isnull);
 			nulls[i] = isnull ? 'n' : ' ';
 		}
-	apply(id, settings, values, nulls);
+		old.id = DatumGetInt64(UnrdfResult(0, SETTINGS + 1, &isnull));
+		UnrdfRetentionRead(isnull ? 0 : old.id, &old);
+	}
+	*rule = old;
+	apply(id, settings, values, nulls, rule);
 	check_together(nulls);
 	values[SETTINGS] = queue;
 	values[SETTINGS + 1] = ObjectIdGetDatum(GetUserId());
 	UnrdfExecute(&write_row, values, nulls, false);
 	SPI_finish();
 	UnrdfConfigChanged();
+	*queue_id = id;
+	return memcmp(rule->keep, old.keep, sizeof(old.keep)) != 0;
 }
 
 /* What group_by finds in the arguments; NULL where that is nothing, or null. */

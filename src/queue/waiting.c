@@ -18,7 +18,6 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "commands/sequence.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -34,6 +33,7 @@ struct UnrdfWaitingWriter
 {
 	UnrdfAppend *jobs;
 	UnrdfAppend *needs;
+	UnrdfKept *kept;
 	uint64 xid;
 };
 
@@ -88,6 +88,7 @@ UnrdfWaitingWriterBegin(int capacity)
 
 	w->jobs = UnrdfAppendBegin(UNRDF_WAITING_JOB, capacity);
 	w->needs = UnrdfAppendBegin(UNRDF_JOB_NEED, 500);
+	w->kept = UnrdfKeptBegin(capacity);
 	w->xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	return w;
 }
@@ -113,7 +114,7 @@ UnrdfWaitingWrite(UnrdfWaitingWriter *w, UnrdfWaiting *waiting, int nneeds, cons
 {
 	TupleTableSlot *slot = UnrdfAppendRow(w->jobs);
 
-	waiting->job.id = nextval_internal(UnrdfRelid(UNRDF_OPERATION_ID), false);
+	UnrdfJobNew(w->kept, &waiting->job);
 	waiting->job.xid = w->xid;
 	UnrdfJobSetRow(slot, &waiting->job);
 	if (waiting->workflow != 0)
@@ -138,6 +139,7 @@ UnrdfWaitingWriterEnd(UnrdfWaitingWriter *w)
 {
 	UnrdfAppendEnd(w->jobs);
 	UnrdfAppendEnd(w->needs);
+	UnrdfKeptEnd(w->kept);
 	pfree(w);
 	CommandCounterIncrement();
 }

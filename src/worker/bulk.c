@@ -72,7 +72,7 @@ can_be_revived(int64 id)
 	SPI_connect();
 	found = UnrdfExecuteLatest(&is_final, &value, NULL) > 0;
 	SPI_finish();
-	return !found && !UnrdfJobIsErased(id);
+	return !found && !UnrdfJobLostArgs(id);
 }
 
 /* Replaces ids by those of the new jobs, 0 where there is none. */
@@ -181,7 +181,7 @@ list_open(int32 queue, int64 after, int most, bool all, int64 *ids)
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (after != 0)
-		(void) UnrdfJobFetch(after, &job);
+		(void) UnrdfJobFetchRow(after, &job);
 	PopActiveSnapshot();
 	values[0] = Int32GetDatum(queue);
 	values[1] = Int16GetDatum(job.priority);

@@ -121,7 +121,7 @@ is_released(int64 id)
 	bool found;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	found = UnrdfJobFetch(id, &job);
+	found = UnrdfJobFetchRow(id, &job);
 	PopActiveSnapshot();
 	return found;
 }
@@ -241,6 +241,21 @@ UnrdfCancelJobs(int64 *ids, int n)
 	MemoryContextDelete(context);
 }
 
+/* Raises 55000 where a job's arguments were erased, or its queue has kept them for long enough. */
+static void
+check_args(const UnrdfJob *job)
+{
+	if (UnrdfJobIsErased(job->id))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the arguments of job " INT64_FORMAT " were erased", job->id)));
+	if (job->args == NULL)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the arguments of job " INT64_FORMAT " are gone", job->id),
+			 errdetail("Its queue keeps them for a time after a job's end, which has passed.")));
+}
+
 /* UnrdfJobIsErased tells whether a job has ended and its arguments were erased. */
 bool
 UnrdfJobIsErased(int64 id)
@@ -252,6 +267,15 @@ UnrdfJobIsErased(int64 id)
 	erased = UnrdfReceiptFetch(id, &r) && r.erased;
 	PopActiveSnapshot();
 	return erased;
+}
+
+/* UnrdfJobLostArgs tells whether a job's arguments are no more: erased, or kept for long enough. */
+bool
+UnrdfJobLostArgs(int64 id)
+{
+	UnrdfJob job;
+
+	return fetch_job(id, &job) && (job.args == NULL || UnrdfJobIsErased(id));
 }
 
 /* Jobs that are held because this one did not succeed now need the one that it was revived as, too. */
@@ -334,9 +358,7 @@ UnrdfReviveJob(int64 id)
 	if (outcome != UNRDF_DEAD && outcome != UNRDF_CANCELLED)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("job " INT64_FORMAT " is neither dead nor cancelled", id)));
-	if (UnrdfJobIsErased(id))
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the arguments of job " INT64_FORMAT " were erased", id)));
+	check_args(&request.job);
 	request.job.retry_of = id;
 	request.job.run_at = 0;
 	if (UnrdfWaitingFetch(id, &waiting))

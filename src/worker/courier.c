@@ -198,7 +198,7 @@ take_event(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 
 	UnrdfEventRead(slot, &event);
 	if (UnrdfPatternMatches(batch->s->pattern, event.name) &&
-		UnrdfEventReadable(&batch->reader, &event))
+		UnrdfEventReadable(&batch->reader, &event) && UnrdfEventLoad(&event))
 	{
 		batch->args[batch->nargs++] = UnrdfEventArgs(&event);
 		batch->last_event = id;

@@ -47,6 +47,7 @@
 #include "queue/waiting.h"
 #include "worker/claim.h"
 #include "worker/crash.h"
+#include "worker/expiry.h"
 #include "worker/floor.h"
 #include "worker/granter.h"
 #include "worker/helper.h"
@@ -80,6 +81,7 @@ typedef struct Dispatcher
 	bool floor_rises; /* jobs have ended since it was noted */
 	UnrdfHelper helpers[UNRDF_PROCESSES];
 	int cores;
+	UnrdfExpirer expirer;
 	/* while reading */
 	UnrdfReader *reader;
 	bool probing; /* what is read may have been known, and have ended, before */
@@ -205,7 +207,7 @@ flow_of_row(Dispatcher *d, UnrdfLane *lane, TupleTableSlot *slot, int64 id)
 
 	if (flow)
 		return flow;
-	UnrdfJobRead(slot, &job);
+	UnrdfJobReadRow(slot, &job);
 	return make_flow(d, lane, &job);
 }
 
@@ -375,7 +377,7 @@ load_entry(Dispatcher *d, int64 id)
 	UnrdfFlow *flow;
 	UnrdfEntry *entry;
 
-	if (UnrdfEntryFind(d->lanes, id) || !UnrdfJobFetch(id, &job) ||
+	if (UnrdfEntryFind(d->lanes, id) || !UnrdfJobFetchRow(id, &job) ||
 		UnrdfIdLookupFind(&d->receipts, id))
 		return NULL;
 	lane = UnrdfLaneGet(d->lanes, UnrdfLaneQueueGet(d->lanes, job.queue), job.priority);
@@ -481,6 +483,7 @@ look(Dispatcher *d)
 		check_restore(d);
 	if (sweep && UnrdfWaitingAny())
 		pg_atomic_write_u32(&d->db->wants_releaser, 1);
+	UnrdfExpirerLook(&d->expirer, sweep);
 	if (config)
 		read_config(d);
 	if (!d->restoring)
@@ -828,6 +831,7 @@ step(Dispatcher *d)
 	/* who pauses or limits a queue, and enqueues in it after that, sees it obeyed: its settings are read again first */
 	if (!d->restoring && d->config == pg_atomic_read_u32(&d->db->config))
 	{
+		UnrdfExpirerStep(&d->expirer, &d->pool, d->trial);
 		if (!UnrdfTestHolds())
 			hand_out(d);
 		grant(d);

@@ -101,6 +101,9 @@ UnrdfEndingWrite(UnrdfReceiptWriter *writer, const UnrdfJob *job, int32 attempt,
 	r.actor = actor ? actor : psprintf("%u", job->owner);
 	r.actor_len = strlen(r.actor);
 	r.result = ending->result;
+	/* why a job was ended stays */
+	if (ending->outcome == UNRDF_OK)
+		r.result_until = UnrdfKeepUntil(job->retention, UNRDF_KEEP_RESULTS, r.finished_at);
 	UnrdfReceiptSeal(&r, job->args, &scratch);
 	UnrdfReceiptWrite(writer, &r);
 	pfree(scratch.data);

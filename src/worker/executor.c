@@ -57,6 +57,7 @@
 #include "worker/crash.h"
 #include "worker/executor.h"
 #include "worker/limit.h"
+#include "worker/expiry.h"
 #include "worker/slot.h"
 #include "worker/worker.h"
 
@@ -298,6 +299,7 @@ write_receipt(Run *run, UnrdfTask *task, UnrdfJob *job, Call *call, Jsonb *resul
 	r.actor = run->actor_name;
 	r.actor_len = strlen(run->actor_name);
 	r.result = result;
+	r.result_until = UnrdfKeepUntil(job->retention, UNRDF_KEEP_RESULTS, finished);
 	UnrdfReceiptSeal(&r, job->args, &run->scratch);
 	UnrdfReceiptWrite(run->writer, &r);
 	UnrdfDepthEnded(job->queue, UNRDF_OK, task->failed);
@@ -529,6 +531,11 @@ run_tasks(UnrdfSlot *slot)
 
 	/* a cancel that came when there was nothing to cancel */
 	QueryCancelPending = false;
+	if (slot->tasks[0].kind == UNRDF_TASK_EXPIRE)
+	{
+		UnrdfExpireInBackground();
+		return;
+	}
 	if (slot->tasks[0].kind == UNRDF_TASK_LOST ? !record_lost(slot)
 											   : slot->ntasks == 1 || !run_group(slot))
 		for (int i = 0; i < slot->ntasks; i++)

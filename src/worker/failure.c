@@ -20,11 +20,13 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/snapmgr.h"
 
 #include "base/append.h"
 #include "base/clock.h"
 #include "base/lookup.h"
+#include "base/kept.h"
 #include "base/plan.h"
 #include "base/testkit.h"
 #include "base/xact.h"
@@ -73,13 +75,53 @@ UnrdfReceiptExists(int64 id)
 	return found;
 }
 
+static char *
+clipped(const char *s)
+{
+	return pnstrdup(s, pg_mbcliplen(s, strlen(s), MAX_ERROR_TEXT));
+}
+
 static void
 set_text(TupleTableSlot *slot, int column, const char *s)
 {
 	if (s)
-		UnrdfAppendSet(slot, column,
-					   PointerGetDatum(cstring_to_text_with_len(
-						   s, pg_mbcliplen(s, strlen(s), MAX_ERROR_TEXT))));
+		UnrdfAppendSet(slot, column, CStringGetTextDatum(clipped(s)));
+}
+
+static void
+set_texts(TupleTableSlot *slot, const ErrorData *error)
+{
+	set_text(slot, ATTEMPT_MESSAGE, error->message ? error->message : "");
+	set_text(slot, ATTEMPT_DETAIL, error->detail);
+	set_text(slot, ATTEMPT_HINT, error->hint);
+	set_text(slot, ATTEMPT_CONTEXT, error->context);
+}
+
+static void
+append_member(StringInfo json, const char *name, const char *s)
+{
+	if (s == NULL)
+		return;
+	appendStringInfo(json, "%s\"%s\": ", json->len > 1 ? ", " : "", name);
+	escape_json(json, clipped(s));
+}
+
+/* Keeps what an error said apart from the attempt's row. */
+static void
+keep_texts(const UnrdfJob *job, int32 n, TimestampTz at, TimestampTz until, const ErrorData *error)
+{
+	UnrdfKept *kept = UnrdfKeptBegin(1);
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	append_member(&json, "message", error->message ? error->message : "");
+	append_member(&json, "detail", error->detail);
+	append_member(&json, "hint", error->hint);
+	append_member(&json, "context", error->context);
+	appendStringInfoChar(&json, '}');
+	UnrdfKeptWrite(kept, job->id, n, at, until, UnrdfJsonbOf(json.data));
+	UnrdfKeptEnd(kept);
 }
 
 /*
@@ -105,13 +147,14 @@ failures_of(int64 job, int32 *attempt)
 
 /* Writes an attempt's row; error NULL: it snoozed. */
 static void
-write_attempt(int64 job, int32 n, int32 failures, TimestampTz started_at, TimestampTz finished_at,
-			  TimestampTz retry_at, ErrorData *error)
+write_attempt(const UnrdfJob *job, int32 n, int32 failures, TimestampTz started_at,
+			  TimestampTz finished_at, TimestampTz retry_at, ErrorData *error)
 {
 	UnrdfAppend *append = UnrdfAppendBegin(UNRDF_ATTEMPT, 1);
 	TupleTableSlot *slot = UnrdfAppendRow(append);
+	TimestampTz until = UnrdfKeepUntil(job->retention, UNRDF_KEEP_ATTEMPTS, finished_at);
 
-	UnrdfAppendSet(slot, ATTEMPT_JOB, Int64GetDatum(job));
+	UnrdfAppendSet(slot, ATTEMPT_JOB, Int64GetDatum(job->id));
 	UnrdfAppendSet(slot, ATTEMPT_N, Int32GetDatum(n));
 	UnrdfAppendSet(slot, ATTEMPT_EPOCH, Int32GetDatum(UnrdfCurrentEpoch()));
 	UnrdfAppendSet(slot, ATTEMPT_STARTED_AT, TimestampTzGetDatum(started_at));
@@ -123,10 +166,10 @@ write_attempt(int64 job, int32 n, int32 failures, TimestampTz started_at, Timest
 	if (error)
 	{
 		set_text(slot, ATTEMPT_SQLSTATE, unpack_sql_state(error->sqlerrcode));
-		set_text(slot, ATTEMPT_MESSAGE, error->message ? error->message : "");
-		set_text(slot, ATTEMPT_DETAIL, error->detail);
-		set_text(slot, ATTEMPT_HINT, error->hint);
-		set_text(slot, ATTEMPT_CONTEXT, error->context);
+		if (until == 0)
+			set_texts(slot, error);
+		else
+			keep_texts(job, n, finished_at, until, error);
 	}
 	UnrdfAppendEnd(append);
 }
@@ -189,7 +232,7 @@ UnrdfRecordFailure(const UnrdfJob *job, int32 *attempt, bool last, int64 pause_m
 									  pg_prng_double(&pg_global_prng_state));
 	if (failures < most && !last)
 		retry_at = now + 1000 * pause_ms;
-	write_attempt(job->id, *attempt, failures, started_at, now, retry_at, error);
+	write_attempt(job, *attempt, failures, started_at, now, retry_at, error);
 	check_not_ended(job->id, patient);
 	if (retry_at == 0)
 	{
@@ -211,7 +254,7 @@ UnrdfRecordSnooze(const UnrdfJob *job, int32 *attempt, int64 snooze_ms, bool pat
 
 	int32 failures = failures_of(job->id, attempt);
 
-	write_attempt(job->id, *attempt, failures, started_at, now, retry_at, NULL);
+	write_attempt(job, *attempt, failures, started_at, now, retry_at, NULL);
 	check_not_ended(job->id, patient);
 	return retry_at;
 }

@@ -18,7 +18,8 @@ typedef enum UnrdfTaskKind
 	UNRDF_TASK_RUN,
 	UNRDF_TASK_DIED,    /* its executor died with it: record a failed attempt */
 	UNRDF_TASK_CRASHED, /* it crashed the server when it ran alone: record it as dead */
-	UNRDF_TASK_LOST     /* the worker outside that had it was lost: record a failed attempt */
+	UNRDF_TASK_LOST,    /* the worker outside that had it was lost: record a failed attempt */
+	UNRDF_TASK_EXPIRE   /* no job: empty segments whose time has come */
 } UnrdfTaskKind;
 
 /* What became of it. */

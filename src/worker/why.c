@@ -80,7 +80,7 @@ static UnrdfPlan queue_of = {
 	1,
 	{INT4OID}};
 static UnrdfPlan last_attempt = {
-	"SELECT a.n, a.retry_at, a.sqlstate, a.message, a.failures, a.snoozed FROM unrdf.attempt AS a WHERE a.job OPERATOR(pg_catalog.=) $1"
+	"SELECT a.n, a.retry_at, a.sqlstate, coalesce(a.message, unrdf.kept(a.job, a.n) OPERATOR(pg_catalog.->>) 'message', ''), a.failures, a.snoozed FROM unrdf.attempt AS a WHERE a.job OPERATOR(pg_catalog.=) $1"
 	" ORDER BY a.n DESC LIMIT 1",
 	1,
 	{INT8OID}};
@@ -818,7 +818,7 @@ begin(Why *w, int64 id)
 
 	memset(w, 0, sizeof(*w));
 	PushActiveSnapshot(GetLatestSnapshot());
-	found = UnrdfJobFetch(id, &w->job);
+	found = UnrdfJobFetchRow(id, &w->job);
 	if (!found)
 	{
 		w->waits = found = UnrdfWaitingFetch(id, &waiting);

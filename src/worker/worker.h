@@ -39,6 +39,7 @@ extern bool UnrdfCancelJob(int64 job);
 extern void UnrdfCancelJobs(int64 *ids, int n);
 extern int64 UnrdfReviveJob(int64 job);
 extern bool UnrdfJobIsErased(int64 job);
+extern bool UnrdfJobLostArgs(int64 job);
 extern const char *UnrdfWaitJob(int64 job, int64 timeout_ms);
 extern void UnrdfJobEnded(int64 job);
 

@@ -59,8 +59,11 @@ static UnrdfPlan find_needs = {
 	1,
 	{INT8OID}};
 static UnrdfPlan make_args = {
-	"SELECT pg_catalog.jsonb_build_object('job', w.id, 'step', w.name, 'args', w.args, 'result', r.result)"
-	" FROM unrdf.waiting_job AS w JOIN unrdf.receipt AS r ON r.id OPERATOR(pg_catalog.=) w.id"
+	"SELECT pg_catalog.jsonb_build_object('job', w.id, 'step', w.name, 'args', b.args, 'result', b.result)"
+	" OPERATOR(pg_catalog.||) CASE WHEN b.args IS NULL OR (b.result IS NULL AND r.result_hash IS NOT NULL)"
+	" THEN '{\"expired\": true}' ELSE '{}' END::pg_catalog.jsonb"
+	" FROM unrdf.waiting_job AS w JOIN unrdf.receipt AS r ON r.id OPERATOR(pg_catalog.=) w.id, LATERAL ("
+	"SELECT coalesce(w.args, unrdf.kept(w.id, 0)) AS args, coalesce(r.result, unrdf.kept(w.id, -1)) AS result) AS b"
 	" WHERE w.id OPERATOR(pg_catalog.=) $1",
 	1,
 	{INT8OID}};

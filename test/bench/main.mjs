@@ -3,7 +3,7 @@ import { runs, quick, quiet } from './lib.mjs';
 import { section, measured, writeResults } from './report.mjs';
 
 const names = ['drain', 'pickup', 'latency', 'enqueue', 'wal', 'dead', 'snapshot', 'backlog', 'load', 'workflow', 'verify', 'proofs', 'commitment', 'log', 'audit',
-	'limits', 'fair', 'schedules', 'outside', 'unique', 'idle'];
+	'limits', 'fair', 'schedules', 'outside', 'unique', 'retention', 'idle'];
 const asked = process.argv.slice(2);
 const unknown = asked.filter(name => !names.includes(name));
 if (unknown.length) {

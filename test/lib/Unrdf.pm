@@ -92,6 +92,8 @@ sub reading_calls
 		inclusion_proof => 'unrdf.inclusion_proof(:ended)',
 		item_proof => 'unrdf.item_proof((SELECT max(receipt) FROM unrdf.batch), 1)',
 		key_file => '(SELECT k.inside IS NOT NULL FROM unrdf.key_file() AS k)',
+		kept => q(coalesce(unrdf.kept(:ended, 0), '"none"')),
+		segment_dues => '(SELECT count(*) FROM unrdf.segment_dues())',
 		job_progress => '(SELECT count(*) FROM unrdf.job_progress())',
 		leaf_hash => q(unrdf.leaf_hash('\x00')),
 		leaf_index => 'unrdf.leaf_index(:ended)',

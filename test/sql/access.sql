@@ -23,8 +23,10 @@ FROM pg_class AS c
 		CROSS JOIN (SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'regress\_unrdf\_%' UNION ALL SELECT NULL) AS r)
 	ON CASE WHEN c.relkind = 'S' THEN p.privilege IN ('SELECT', 'UPDATE', 'USAGE') AND has_sequence_privilege(coalesce(r.rolname, 'public'), c.oid, CASE WHEN p.privilege IN ('SELECT', 'UPDATE', 'USAGE') THEN p.privilege ELSE 'USAGE' END)
 		ELSE p.privilege <> 'USAGE' AND has_table_privilege(coalesce(r.rolname, 'public'), c.oid, CASE WHEN p.privilege = 'USAGE' THEN 'SELECT' ELSE p.privilege END) END
-WHERE c.relnamespace = 'unrdf'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'S')
+WHERE c.relnamespace = 'unrdf'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'S') AND c.relname !~ '^kept_[1-9]'
 GROUP BY c.relname ORDER BY c.relname COLLATE "C";
+-- of the segments one stands for all: nobody has anything of any
+SELECT count(*) AS segments, count(c.relacl) AS granted FROM pg_class AS c WHERE c.relnamespace = 'unrdf'::regnamespace AND c.relname ~ '^kept_\d+$';
 \pset format aligned
 SELECT r.rolname, has_schema_privilege(r.rolname, 'unrdf', 'USAGE') AS usage, has_schema_privilege(r.rolname, 'unrdf', 'CREATE') AS "create"
 FROM (SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'regress\_unrdf\_%' UNION ALL SELECT 'public') AS r ORDER BY 1;

@@ -13,8 +13,12 @@ SELECT c.oid::regclass AS relation, c.relkind AS kind,
 	(SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
 		FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
 FROM pg_class AS c
-WHERE c.relnamespace = 'unrdf'::regnamespace AND c.relkind <> 'c'
+WHERE c.relnamespace = 'unrdf'::regnamespace AND c.relkind <> 'c' AND c.relname !~ '^kept_[1-9]'
 ORDER BY c.relkind, c.oid::regclass::text COLLATE "C";
+-- of the segments one stands for all
+SELECT c.relkind AS kind, count(*) AS segments, (SELECT string_agg(DISTINCT a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ') FROM pg_attribute AS a
+	WHERE a.attrelid = ANY (array_agg(c.oid)) AND a.attnum > 0) AS columns, count(DISTINCT c.reloptions) AS options
+FROM pg_class AS c WHERE c.relnamespace = 'unrdf'::regnamespace AND c.relname ~ '^kept_' GROUP BY c.relkind ORDER BY c.relkind;
 
 -- Members without a comment: triggers' row types and what belongs to a table aside, none
 SELECT pg_describe_object(d.classid, d.objid, d.objsubid) AS uncommented

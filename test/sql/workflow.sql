@@ -256,7 +256,7 @@ SELECT unrdf.register_handler('wf_steps', 'wf.steps(bigint, jsonb)', max_attempt
 SELECT unrdf.enqueue('wf_steps') AS good, unrdf.enqueue('wf_steps', '{"twice": true}') AS bad \gset
 SELECT unrdf.wait(:good), unrdf.wait(:bad);
 SELECT last_sqlstate, last_error FROM unrdf.jobs WHERE id = :bad;
-SELECT job = :good AS good, name, result FROM unrdf.job_step;
+SELECT job = :good AS good, name, result FROM unrdf.job_step WHERE part IS NULL;
 SELECT unrdf.step_done('one');
 SELECT unrdf.save_step('one');
 -- what is erased is erased there, too
@@ -265,6 +265,7 @@ SELECT job AS a FROM unrdf.workflow_graph WHERE workflow = :w \gset
 SELECT unrdf.wait(:a);
 SELECT unrdf.erase(:a, 'asked to') IS NOT NULL AS erased;
 SELECT w.args, j.args, s.result FROM unrdf.waiting_job AS w JOIN unrdf.job AS j USING (id) JOIN unrdf.job_step AS s ON s.job = id WHERE id = :a;
+SELECT unrdf.integrate() >= 0 AS integrated;
 SELECT unrdf.integrate() >= 0 AS integrated;
 SELECT verdict FROM unrdf.verify(:a);
 

@@ -66,6 +66,8 @@ my %changing = (
 	resume_schedule => "unrdf.resume_schedule('daily')",
 	resume_subscription => 'unrdf.resume_subscription(1)',
 	retry_jobs => "unrdf.retry_jobs(queue => 'held')",
+	expire => 'unrdf.expire()',
+	keep_events => "unrdf.keep_events('*', '1 day')",
 	revive => 'unrdf.revive(:cancelled)',
 	revive_each => 'unrdf.revive_each(ARRAY[:cancelled])',
 	revoke_events => "unrdf.revoke_events('app', 'order')",

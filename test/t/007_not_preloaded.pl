@@ -62,7 +62,7 @@ my %needing = (
 	witness_check => "unrdf.witness_check('')",
 	witness_cosign => "unrdf.witness_cosign('log', 1)");
 my %working = reading_calls();
-my @configuring = qw(add_cosignatures alter_queue close_queue create_queue finish_restore grant_access grant_events grant_queue pause_queue pause_schedule register_handler register_outside_handler remove_queue resume_queue resume_schedule revoke_events revoke_queue schedule start_clock trust_witness unschedule verify_step watch_log);
+my @configuring = qw(add_cosignatures alter_queue close_queue create_queue expire finish_restore grant_access grant_events grant_queue keep_events pause_queue pause_schedule register_handler register_outside_handler remove_queue resume_queue resume_schedule revoke_events revoke_queue schedule start_clock trust_witness unschedule verify_step watch_log);
 my %ids = (pending => 1, cancelled => 1, ended => 1);
 
 sub with_ids
