@@ -57,8 +57,9 @@ typedef struct UnrdfDatabase
 {
 	Oid dboid; /* InvalidOid: free */
 	UnrdfProcess processes[UNRDF_PROCESSES];
-	bool
-		absent; /* its dispatcher found no extension; written by that, read by the launcher after its end */
+	/* its dispatcher found no extension, when so many had been created; written by that, read by the launcher after its end */
+	bool absent;
+	uint32 installs;
 	pg_atomic_uint32 epoch;          /* 0: no work in this epoch yet */
 	pg_atomic_uint32 wants_epoch;    /* somebody waits for the dispatcher to make the epoch's row */
 	pg_atomic_uint32 wants_releaser; /* there may be jobs that wait for others */

@@ -862,19 +862,6 @@ init(Dispatcher *d)
 	UnrdfPoolInit(&d->pool);
 }
 
-static void
-check_installed(UnrdfDatabase *db)
-{
-	bool installed;
-
-	UnrdfXactBegin("looking for the extension");
-	installed = UnrdfInstalled();
-	UnrdfXactCommit();
-	db->absent = !installed;
-	if (!installed)
-		proc_exit(0);
-}
-
 /* UnrdfDispatcherMain is the entry point of dispatchers; arg is the database's oid. */
 void
 UnrdfDispatcherMain(Datum arg)
@@ -889,7 +876,7 @@ UnrdfDispatcherMain(Datum arg)
 	init(&d);
 	/* the extension may have been dropped and created again: whoever needs the epoch next looks for its row */
 	pg_atomic_write_u32(&d.db->epoch, 0);
-	check_installed(d.db);
+	UnrdfEndUnlessInstalled(d.db);
 	adopt(&d);
 	for (;;)
 	{

@@ -154,7 +154,25 @@ release_entry(UnrdfDatabase *db)
 	LWLockRelease(UnrdfShmem->lock);
 }
 
-/* Looks whether the dispatcher that was started has ended, and what it found. */
+/*
+ * UnrdfEndUnlessInstalled ends a dispatcher whose database has no extension, and tells the launcher, which then starts none there
+ * before somebody creates one. Creations are counted behind their commit, and read before the look: one that it does not see counts later.
+ */
+void
+UnrdfEndUnlessInstalled(UnrdfDatabase *db)
+{
+	bool installed;
+
+	db->installs = pg_atomic_read_u32(&UnrdfShmem->installs);
+	UnrdfXactBegin("looking for the extension");
+	installed = UnrdfInstalled();
+	UnrdfXactCommit();
+	db->absent = !installed;
+	if (!installed)
+		proc_exit(0);
+}
+
+/* Looks whether the dispatcher that was started has ended, and what it found. It may have ended long after it looked. */
 static void
 reap(Seen *seen, UnrdfDatabase *db)
 {
@@ -166,7 +184,9 @@ reap(Seen *seen, UnrdfDatabase *db)
 	seen->handle = NULL;
 	if (db && db->absent)
 	{
-		seen->absent = true;
+		seen->absent = db->installs == pg_atomic_read_u32(&UnrdfShmem->installs);
+		if (!seen->absent)
+			seen->started = 0;
 		UnrdfLeasesForget(db->dboid);
 		release_entry(db);
 	}

@@ -26,6 +26,7 @@ extern bool UnrdfStartWorker(const char *kind, const char *function, Datum arg,
 							 BackgroundWorkerHandle **handle);
 extern void UnrdfWorkerSetup(void);
 extern UnrdfDatabase *UnrdfWorkerAttach(UnrdfProcessKind kind);
+extern void UnrdfEndUnlessInstalled(UnrdfDatabase *db);
 extern void UnrdfWorkerInterrupts(void);
 extern void UnrdfWorkerWait(long timeout_ms, uint32 wait_event);
 

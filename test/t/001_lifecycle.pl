@@ -5,7 +5,7 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(time usleep);
 use Unrdf;
 
 my $node = new_node('lifecycle', conf => q(
@@ -30,6 +30,28 @@ sub enqueue
 
 	$node->safe_psql($db, "SELECT count(*) FROM unrdf.enqueue_many('effect', array_fill('$args'::jsonb, ARRAY[$n]))");
 	return;
+}
+
+# Waits until code says so.
+sub wait_until
+{
+	my ($what, $code) = @_;
+	my $until = time() + $PostgreSQL::Test::Utils::timeout_default;
+
+	until ($code->())
+	{
+		die "waited in vain for: $what" if time() > $until;
+		usleep(10_000);
+	}
+	return;
+}
+
+# Something that /proc says of a process.
+sub proc
+{
+	my ($pid, $file, $pattern) = @_;
+
+	return slurp_file("/proc/$pid/$file") =~ $pattern ? $1 : undef;
 }
 
 sub running
@@ -206,6 +228,39 @@ enqueue('one', 600, '{}');
 assert_all('one', 'created anew');
 like($prover->query($proofs), qr/^600$/, 'what a session remembers of a log that is gone does not get into proofs of the new one');
 $prover->quit;
+
+# An extension that is created between the look of a dispatcher, which did not see it, and that one's end. New processes wait for a lock
+# while they connect; the postmaster stands still, and does not see who has ended.
+$node->safe_psql('postgres', 'CREATE DATABASE hint');
+$node->safe_psql('postgres', 'CREATE DATABASE late');
+my ($gate, $hint, $late) = map { $node->background_psql($_) } qw(postgres hint late);
+$_->query_safe('BEGIN; SET LOCAL client_min_messages = warning; CREATE EXTENSION unrdf CASCADE') for $hint, $late;
+wait_for($node, 'postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'late' AND backend_type LIKE 'unrdf%')");
+my $absent = $node->safe_psql('postgres', q(
+	SELECT count(*) FROM pg_database WHERE datallowconn AND NOT datistemplate
+		AND oid NOT IN (SELECT datid FROM pg_stat_activity WHERE backend_type = 'unrdf dispatcher')));
+$gate->query_safe('BEGIN; LOCK TABLE pg_catalog.pg_db_role_setting IN ACCESS EXCLUSIVE MODE');
+$hint->query_safe('COMMIT');
+my @dispatchers;
+wait_until('dispatchers', sub {
+	my @pids = split /\n/, $gate->query_safe(q(SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'pg_catalog.pg_db_role_setting'::regclass));
+	@dispatchers = grep { proc($_, 'cmdline', qr/unrdf (dispatcher)/) } @pids;
+	return @dispatchers == $absent;
+});
+my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+kill 'STOP', $postmaster;
+$gate->query_safe('ROLLBACK');
+# all but that of hint
+wait_until('dispatchers to end', sub { return $absent - 1 == grep { proc($_, 'status', qr/^State:\s+(Z)/m) } @dispatchers });
+my $launcher = $gate->query_safe("SELECT pid FROM pg_stat_activity WHERE backend_type = 'unrdf launcher'");
+my $rests = sub { return proc($launcher, 'status', qr/^State:\s+S.*^voluntary_ctxt_switches:\s+(\d+)/ms) // 0 };
+my $rested = $rests->();
+$late->query_safe('COMMIT');
+wait_until('the launcher to look', sub { return $rests->() > $rested });
+kill 'CONT', $postmaster;
+$_->quit for $gate, $hint, $late;
+wait_for_workers($node, 'late');
+pass('a dispatcher that looked before an extension was there does not keep its workers away');
 
 # pg_ctl stop -m fast
 enqueue('one', 6, '{"sleep": 120}');
