@@ -20,7 +20,7 @@ COMMENT ON FUNCTION unrdf.grant_queue(text, regrole) IS 'Lets a role and its mem
 
 CREATE FUNCTION unrdf.revoke_queue(queue text, role regrole) RETURNS void
 	AS 'MODULE_PATHNAME', 'unrdf_revoke_queue' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION unrdf.revoke_queue(text, regrole) IS 'Takes back what grant_queue gave. Jobs that were claimed stay so until their leases end.';
+COMMENT ON FUNCTION unrdf.revoke_queue(text, regrole) IS 'Takes back what grant_queue gave. Jobs that were claimed stay so until their leases end; claims that wait for some end (42501).';
 
 CREATE FUNCTION unrdf.claim(queues text[], n int DEFAULT 1, lease interval DEFAULT '1 minute', wait interval DEFAULT '0')
 	RETURNS TABLE (token bigint, job bigint, queue text, handler text, args jsonb, attempt int, deadline timestamptz)

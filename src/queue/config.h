@@ -73,6 +73,7 @@ extern void UnrdfConfigChanged(void);
 
 /* outside.c */
 extern void UnrdfGrantQueue(text *queue, Oid role, bool grant);
+extern void UnrdfCheckClaimable(int32 queue);
 extern int32 UnrdfClaimableQueue(text *queue);
 
 /* settings.c */

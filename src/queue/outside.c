@@ -1,8 +1,8 @@
 /*
  * outside.c: who may be a worker outside.
  *
- * Who may claim of which queue are rows of unrdf.queue_worker, read at every claim, so that what is revoked
- * holds from the next one on.
+ * Who may claim of which queue are rows of unrdf.queue_worker, read at every claim. Granting and revoking count as changes of
+ * configuration, upon which whoever waits in a claim looks again (worker/held.c): nobody waits for ever with a right that is gone.
  */
 #include "postgres.h"
 
@@ -25,8 +25,9 @@ static UnrdfPlan revoke_queue = {
 	2,
 	{INT4OID, REGROLEOID}};
 static UnrdfPlan find_grant = {
-	"SELECT 1 FROM unrdf.queue_worker WHERE queue OPERATOR(pg_catalog.=) $1"
-	" AND pg_catalog.pg_has_role($2, role::pg_catalog.oid, 'USAGE') LIMIT 1",
+	"SELECT EXISTS (SELECT FROM unrdf.queue_worker AS w WHERE w.queue OPERATOR(pg_catalog.=) q.id"
+	" AND pg_catalog.pg_has_role($2, w.role::pg_catalog.oid, 'USAGE'))"
+	" FROM unrdf.queue AS q WHERE q.id OPERATOR(pg_catalog.=) $1 AND q.dropped_at IS NULL",
 	2,
 	{INT4OID, REGROLEOID}};
 
@@ -42,6 +43,31 @@ UnrdfGrantQueue(text *queue, Oid role, bool grant)
 	SPI_connect();
 	UnrdfExecute(grant ? &grant_queue : &revoke_queue, values, NULL, false);
 	SPI_finish();
+	UnrdfConfigChanged();
+}
+
+/* UnrdfCheckClaimable raises 42704 where a queue is gone, 42501 where the current role must not claim jobs of it. */
+void
+UnrdfCheckClaimable(int32 queue)
+{
+	Datum values[2] = {Int32GetDatum(queue), ObjectIdGetDatum(GetUserId())};
+	bool allowed = false;
+	bool found;
+	bool isnull;
+
+	SPI_connect();
+	found = UnrdfExecuteLatest(&find_grant, values, NULL) > 0;
+	if (found)
+		allowed = DatumGetBool(UnrdfResult(0, 0, &isnull));
+	SPI_finish();
+	if (!found)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("queue \"%s\" was dropped", UnrdfQueueName(queue))));
+	if (!allowed && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to claim jobs of queue \"%s\"", UnrdfQueueName(queue)),
+				 errhint("An operator grants it with unrdf.grant_queue.")));
 }
 
 /* UnrdfClaimableQueue returns the id of a queue of which the current role may claim jobs. Raises 42704, 42501. */
@@ -49,20 +75,8 @@ int32
 UnrdfClaimableQueue(text *queue)
 {
 	int32 id = UnrdfQueueId(queue);
-	Datum values[2];
-	bool allowed = superuser();
 
-	if (allowed)
-		return id;
-	values[0] = Int32GetDatum(id);
-	values[1] = ObjectIdGetDatum(GetUserId());
-	SPI_connect();
-	allowed = UnrdfExecuteLatest(&find_grant, values, NULL) > 0;
-	SPI_finish();
-	if (!allowed)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to claim jobs of queue \"%s\"", text_to_cstring(queue)),
-				 errhint("An operator grants it with unrdf.grant_queue.")));
+	if (!superuser())
+		UnrdfCheckClaimable(id);
 	return id;
 }

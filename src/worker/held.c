@@ -215,14 +215,27 @@ check_client(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* Raises 42704 or 42501 where something has changed since, and a queue is gone, or the right to claim of it. */
+static void
+check_claimable(const UnrdfClaim *claim, UnrdfConfigSeen *seen)
+{
+	if (UnrdfConfigFresh(seen))
+		return;
+	for (int i = 0; i < claim->nqueues; i++)
+		UnrdfCheckClaimable(claim->queues[i]);
+}
+
 /* Waits for the answer to a request and returns the first lease; -1 where there is none until that tick. */
 static int
-wait_for_answer(int64 until)
+wait_for_answer(const UnrdfClaim *claim, UnrdfConfigSeen *seen, int64 until)
 {
 	int first = -1;
 
-	while (!UnrdfClaimAnswer(waiting, &first))
+	for (;;)
 	{
+		check_claimable(claim, seen);
+		if (UnrdfClaimAnswer(waiting, &first))
+			break;
 		if (UnrdfTicks() >= until)
 		{
 			(void) UnrdfClaimWithdraw(waiting, &first);
@@ -238,9 +251,12 @@ wait_for_answer(int64 until)
 	return first;
 }
 
-/* UnrdfHeldClaim asks for jobs and waits for some until a tick. Returns how many leases this transaction has claimed. */
+/*
+ * UnrdfHeldClaim asks for jobs and waits for some until a tick. Returns how many leases this transaction has claimed. seen is of when
+ * that was found to be allowed; raises 42704, 42501 where it is not any more.
+ */
 int
-UnrdfHeldClaim(const UnrdfClaim *claim, int64 until, UnrdfLease **claimed)
+UnrdfHeldClaim(const UnrdfClaim *claim, UnrdfConfigSeen *seen, int64 until, UnrdfLease **claimed)
 {
 	int n = 0;
 
@@ -248,7 +264,7 @@ UnrdfHeldClaim(const UnrdfClaim *claim, int64 until, UnrdfLease **claimed)
 	if (claim->pid != 0)
 		reserve_mine(claim->n);
 	waiting = UnrdfClaimAsk(claim);
-	for (int i = wait_for_answer(until); i >= 0; i = UnrdfLeases[i].next)
+	for (int i = wait_for_answer(claim, seen, until); i >= 0; i = UnrdfLeases[i].next)
 	{
 		UnrdfLease *lease = &UnrdfLeases[i];
 

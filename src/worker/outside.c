@@ -204,7 +204,7 @@ read_claimed(UnrdfLease **leases, int n, UnrdfClaimed *claimed)
  * claim's queues, number and lease have been filled in. Raises 53400 where too many sessions wait.
  */
 int
-UnrdfClaimJobs(UnrdfClaim *claim, int64 wait_ms, UnrdfClaimed **jobs)
+UnrdfClaimJobs(UnrdfClaim *claim, UnrdfConfigSeen *seen, int64 wait_ms, UnrdfClaimed **jobs)
 {
 	UnrdfLease **leases = palloc(claim->n * sizeof(UnrdfLease *));
 	int64 until = UnrdfTicks() + (wait_ms == 0 ? PATIENCE : wait_ms * 1000);
@@ -221,7 +221,7 @@ UnrdfClaimJobs(UnrdfClaim *claim, int64 wait_ms, UnrdfClaimed **jobs)
 		until = PG_INT64_MAX;
 	do
 	{
-		n = UnrdfHeldClaim(claim, until, leases);
+		n = UnrdfHeldClaim(claim, seen, until, leases);
 		if (n == 0)
 			return 0;
 		n = read_claimed(leases, n, *jobs);

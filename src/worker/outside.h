@@ -3,6 +3,7 @@
 
 #include "postgres.h"
 
+#include "queue/config.h"
 #include "queue/job.h"
 #include "worker/claim.h"
 
@@ -24,7 +25,8 @@ typedef struct UnrdfOutsideFailure
 	bool last;      /* there shall be no other */
 } UnrdfOutsideFailure;
 
-extern int UnrdfClaimJobs(UnrdfClaim *claim, int64 wait_ms, UnrdfClaimed **jobs);
+extern int UnrdfClaimJobs(UnrdfClaim *claim, UnrdfConfigSeen *seen, int64 wait_ms,
+						  UnrdfClaimed **jobs);
 extern int UnrdfCompleteJobs(const int64 *tokens, int n, Jsonb **results, int64 *refused);
 extern int UnrdfFailJobs(const int64 *tokens, int n, const UnrdfOutsideFailure *failures,
 						 int64 *refused);

@@ -111,12 +111,13 @@ refused_array(const Tokens *t, int nrefused)
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* Reads what to claim; the queues' names are returned. */
+/* Reads what to claim; the queues' names are returned. seen is of before it was looked whether that is allowed. */
 static Datum *
-read_claim(FunctionCallInfo fcinfo, UnrdfClaim *claim)
+read_claim(FunctionCallInfo fcinfo, UnrdfClaim *claim, UnrdfConfigSeen *seen)
 {
 	Datum *queues;
 
+	(void) UnrdfConfigFresh(seen);
 	UnrdfArgNotNull(fcinfo, 0, "queues");
 	claim->nqueues = UnrdfElements(fcinfo, 0, "queues", TEXTOID, &queues, NULL);
 	if (claim->nqueues == 0 || claim->nqueues > UNRDF_CLAIM_QUEUES)
@@ -157,13 +158,14 @@ unrdf_claim(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	UnrdfClaim claim = {0};
+	UnrdfConfigSeen seen = {0};
 	UnrdfClaimed *jobs;
-	Datum *queues = read_claim(fcinfo, &claim);
+	Datum *queues = read_claim(fcinfo, &claim, &seen);
 	int64 wait = PG_ARGISNULL(3) ? -1 : UnrdfArgMillis(fcinfo, 3, "wait");
 	int n;
 
 	InitMaterializedSRF(fcinfo, 0);
-	n = UnrdfClaimJobs(&claim, wait, &jobs);
+	n = UnrdfClaimJobs(&claim, &seen, wait, &jobs);
 	for (int i = 0; i < n; i++)
 		put_claimed(rsinfo, &claim, queues, &jobs[i]);
 	return (Datum) 0;

@@ -157,6 +157,25 @@ for my $end ('pg_cancel_backend', 'pg_terminate_backend', 'KILL')
 	is(sql("SELECT count(*) FROM unrdf.claim(ARRAY['plain'], 100, wait => '1 minute')"), '1', "who ended by $end while it waited took nothing");
 }
 
+# Who waits for ever does not outlive its right, or its queue
+sql("CREATE ROLE waiter LOGIN");
+sql("SELECT unrdf.grant_access('waiter', 'worker')");
+queue('going');
+sql("SELECT unrdf.grant_queue(name, 'waiter') FROM (VALUES ('plain'), ('going')) AS q (name)");
+for my $case ([ "SELECT unrdf.revoke_queue('plain', 'waiter')", 'plain', qr/permission denied to claim jobs of queue "plain"/ ],
+	[ "CALL unrdf.drop_queue('going')", 'going', qr/queue "going" was dropped/ ])
+{
+	my ($change, $queue, $message) = @$case;
+
+	$err = '';
+	$client = start(['psql', '-XAtq', '-d', $node->connstr('postgres') . ' user=waiter', '-c', "SELECT count(*) FROM unrdf.claim(ARRAY['$queue'], 5, wait => NULL)"],
+		'>', \$out, '2>', \$err);
+	wait_for($node, 'postgres', "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'waiter' AND wait_event_type = 'Extension')");
+	sql($change);
+	finish($client);
+	like($err, $message, "who waits in a claim hears of $change");
+}
+
 # Kills
 restart_all();
 $job = jobs(4, 'plain');
