@@ -23,6 +23,7 @@
 #include "base/commit.h"
 #include "base/compat.h"
 #include "base/kept.h"
+#include "base/lookup.h"
 #include "base/shmem.h"
 #include "queue/depth.h"
 #include "queue/config.h"
@@ -263,5 +264,23 @@ UnrdfJobFetch(int64 id, UnrdfJob *job)
 
 	if (found)
 		find_args(job);
+	return found;
+}
+
+/* UnrdfJobPriorityAfter returns the first priority after this one that a queue has any job of; UNRDF_PRIORITIES where there is none. */
+int
+UnrdfJobPriorityAfter(int32 queue, int priority)
+{
+	UnrdfLookup l;
+	int found = UNRDF_PRIORITIES;
+	bool isnull;
+
+	UnrdfLookupBegin(&l, UNRDF_JOB, UNRDF_JOB_LANE_IDX);
+	UnrdfLookupKey(&l, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(queue));
+	UnrdfLookupKey(&l, 2, BTGreaterStrategyNumber, F_INT2GT, Int16GetDatum(priority));
+	UnrdfLookupStart(&l);
+	if (UnrdfLookupNext(&l, ForwardScanDirection))
+		found = DatumGetInt16(slot_getattr(l.slot, JOB_PRIORITY + 1, &isnull));
+	UnrdfLookupEnd(&l);
 	return found;
 }

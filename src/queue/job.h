@@ -61,6 +61,7 @@ extern void UnrdfJobWriterEnd(UnrdfJobWriter *w);
 extern void UnrdfJobReadRow(TupleTableSlot *slot, UnrdfJob *job);
 extern void UnrdfJobRead(TupleTableSlot *slot, UnrdfJob *job);
 extern bool UnrdfJobFetchRow(int64 id, UnrdfJob *job);
+extern int UnrdfJobPriorityAfter(int32 queue, int priority);
 extern bool UnrdfJobFetch(int64 id, UnrdfJob *job);
 extern int UnrdfLaneBit(int32 queue, int priority);
 

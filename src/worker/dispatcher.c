@@ -34,7 +34,6 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/guc.h"
-#include "base/lookup.h"
 #include "base/plan.h"
 #include "base/replicated.h"
 #include "base/shmem.h"
@@ -51,6 +50,7 @@
 #include "worker/floor.h"
 #include "worker/granter.h"
 #include "worker/helper.h"
+#include "worker/past.h"
 #include "worker/pool.h"
 #include "worker/restore.h"
 #include "worker/slot.h"
@@ -82,11 +82,12 @@ typedef struct Dispatcher
 	UnrdfHelper helpers[UNRDF_PROCESSES];
 	int cores;
 	UnrdfExpirer expirer;
+	dlist_head
+		unsure; /* entries, OUT, of which it is not known what their executors have written */
 	/* while reading */
 	UnrdfReader *reader;
 	bool probing; /* what is read may have been known, and have ended, before */
-	UnrdfIdLookup receipts;
-	UnrdfLookup attempts;
+	UnrdfPast past;
 } Dispatcher;
 
 static UnrdfPlan list_queues = {"SELECT id FROM unrdf.queue", 0};
@@ -156,37 +157,6 @@ mark_suspect(Dispatcher *d, UnrdfEntry *entry)
 		}
 }
 
-/* Finds the last attempt of a job that failed or snoozed. */
-static void
-go_on_from_attempts(Dispatcher *d, UnrdfEntry *entry)
-{
-	bool isnull;
-
-	UnrdfLookupKey(&d->attempts, ATTEMPT_JOB + 1, BTEqualStrategyNumber, F_INT8EQ,
-				   Int64GetDatum(entry->job));
-	UnrdfLookupStart(&d->attempts);
-	if (!UnrdfLookupNext(&d->attempts, BackwardScanDirection))
-		return;
-	entry->attempt = DatumGetInt32(slot_getattr(d->attempts.slot, ATTEMPT_N + 1, &isnull)) + 1;
-	entry->failed =
-		DatumGetInt32(slot_getattr(d->attempts.slot, ATTEMPT_FAILURES + 1, &isnull)) > 0;
-	entry->due = DatumGetTimestampTz(slot_getattr(d->attempts.slot, ATTEMPT_RETRY_AT + 1, &isnull));
-}
-
-static void
-begin_loading(Dispatcher *d)
-{
-	UnrdfIdLookupBegin(&d->receipts, UNRDF_RECEIPT, UNRDF_RECEIPT_PKEY);
-	UnrdfLookupBegin(&d->attempts, UNRDF_ATTEMPT, UNRDF_ATTEMPT_PKEY);
-}
-
-static void
-end_loading(Dispatcher *d)
-{
-	UnrdfIdLookupEnd(&d->receipts);
-	UnrdfLookupEnd(&d->attempts);
-}
-
 /* Makes the flow of a job, as its queue's settings and the job have it. */
 static UnrdfFlow *
 make_flow(Dispatcher *d, UnrdfLane *lane, const UnrdfJob *job)
@@ -236,10 +206,10 @@ admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 		run_at = DT_NOBEGIN;
 	else if (!d->probing)
 	{
-		begin_loading(d);
+		UnrdfPastBegin(&d->past);
 		d->probing = true;
 	}
-	if (UnrdfEntryFind(d->lanes, id) || (d->probing && UnrdfIdLookupFind(&d->receipts, id)))
+	if (UnrdfEntryFind(d->lanes, id) || (d->probing && UnrdfPastEnded(&d->past, id)))
 	{
 		UnrdfFlowEnd(d->lanes, flow);
 		return;
@@ -251,7 +221,7 @@ admit(void *arg, TupleTableSlot *slot, uint64 xid, int64 id)
 	entry->due = run_at;
 	UnrdfTimingKnow(d->timings, entry->handler);
 	if (d->probing)
-		go_on_from_attempts(d, entry);
+		UnrdfPastApply(&d->past, entry);
 	UnrdfEntryPut(d->lanes, entry, UnrdfNow());
 }
 
@@ -282,39 +252,22 @@ read_jobs(Dispatcher *d, UnrdfReader *reader, bool wanted)
 	first = !follower->started;
 	d->probing = first || follower->seen.xmin <= Max(d->restored_until, reader->met_until);
 	if (d->probing)
-		begin_loading(d);
+		UnrdfPastBegin(&d->past);
 	UnrdfFollow(follower, room, admit, d);
 	next = U64FromFullTransactionId(ReadNextFullTransactionId());
 	if (first)
 		reader->met_until = next;
 	if (d->probing)
-		end_loading(d);
+		UnrdfPastEnd(&d->past);
 	UnrdfReaderDone(d->lanes, reader, next);
-}
-
-/* Returns the first priority after this one that a queue has any job of; UNRDF_PRIORITIES where there is none. */
-static int
-next_lane(int32 queue, int priority)
-{
-	UnrdfLookup l;
-	int found = UNRDF_PRIORITIES;
-	bool isnull;
-
-	UnrdfLookupBegin(&l, UNRDF_JOB, UNRDF_JOB_LANE_IDX);
-	UnrdfLookupKey(&l, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(queue));
-	UnrdfLookupKey(&l, 2, BTGreaterStrategyNumber, F_INT2GT, Int16GetDatum(priority));
-	UnrdfLookupStart(&l);
-	if (UnrdfLookupNext(&l, ForwardScanDirection))
-		found = DatumGetInt16(slot_getattr(l.slot, JOB_PRIORITY + 1, &isnull));
-	UnrdfLookupEnd(&l);
-	return found;
 }
 
 /* Reads the lanes of a queue, those that have come into being as well. */
 static void
 read_queue(Dispatcher *d, UnrdfLaneQueue *queue)
 {
-	for (int p = next_lane(queue->id, -1); p < UNRDF_PRIORITIES; p = next_lane(queue->id, p))
+	for (int p = UnrdfJobPriorityAfter(queue->id, -1); p < UNRDF_PRIORITIES;
+		 p = UnrdfJobPriorityAfter(queue->id, p))
 		(void) UnrdfLaneGet(d->lanes, queue, p);
 	for (int p = 0; p < UNRDF_PRIORITIES; p++)
 		if (queue->lanes[p])
@@ -332,7 +285,7 @@ read_hinted(Dispatcher *d, int bit)
 	{
 		UnrdfLaneQueue *queue = dlist_container(UnrdfLaneQueue, alike, iter.cur);
 
-		if (queue->lanes[p] || next_lane(queue->id, p - 1) == p)
+		if (queue->lanes[p] || UnrdfJobPriorityAfter(queue->id, p - 1) == p)
 			read_jobs(d, &UnrdfLaneGet(d->lanes, queue, p)->reader, true);
 	}
 }
@@ -377,8 +330,7 @@ load_entry(Dispatcher *d, int64 id)
 	UnrdfFlow *flow;
 	UnrdfEntry *entry;
 
-	if (UnrdfEntryFind(d->lanes, id) || !UnrdfJobFetchRow(id, &job) ||
-		UnrdfIdLookupFind(&d->receipts, id))
+	if (UnrdfEntryFind(d->lanes, id) || !UnrdfJobFetchRow(id, &job) || UnrdfPastEnded(&d->past, id))
 		return NULL;
 	lane = UnrdfLaneGet(d->lanes, UnrdfLaneQueueGet(d->lanes, job.queue), job.priority);
 	flow = UnrdfFlowFind(d->lanes, lane, job.flow);
@@ -388,7 +340,7 @@ load_entry(Dispatcher *d, int64 id)
 	ItemPointerSetInvalid(&entry->tid);
 	entry->due = job.run_at ? job.run_at : DT_NOBEGIN;
 	UnrdfTimingKnow(d->timings, job.handler);
-	go_on_from_attempts(d, entry);
+	UnrdfPastApply(&d->past, entry);
 	return entry;
 }
 
@@ -423,7 +375,7 @@ move_horizon(Dispatcher *d, int room)
 	}
 	SPI_finish();
 	UnrdfHorizonSet(d->lanes, horizon);
-	begin_loading(d);
+	UnrdfPastBegin(&d->past);
 	for (uint64 i = 0; i < n; i++)
 	{
 		UnrdfEntry *entry = load_entry(d, ids[i]);
@@ -432,9 +384,46 @@ move_horizon(Dispatcher *d, int room)
 		if (entry)
 			UnrdfEntryPut(d->lanes, entry, DT_NOBEGIN);
 	}
-	end_loading(d);
+	UnrdfPastEnd(&d->past);
 	PopActiveSnapshot();
 	pfree(ids);
+}
+
+/*
+ * Goes on with jobs of which it is not known whether their executors wrote down what became of them. Inside a transaction. Where
+ * they did not, `due` says when to try again, or since when a job was lost.
+ */
+static void
+settle(Dispatcher *d)
+{
+	if (dlist_is_empty(&d->unsure))
+		return;
+	UnrdfPastBegin(&d->past);
+	while (!dlist_is_empty(&d->unsure))
+	{
+		UnrdfEntry *entry = dlist_container(UnrdfEntry, node, dlist_pop_head_node(&d->unsure));
+		UnrdfTaskKind kind = entry->kind;
+		TimestampTz due = entry->due;
+		int32 attempt = entry->attempt;
+
+		if (kind == UNRDF_TASK_LOST)
+			entry->kind = UNRDF_TASK_RUN;
+		UnrdfPastApply(&d->past, entry);
+		if (UnrdfPastEnded(&d->past, entry->job))
+			UnrdfEntryRemove(d->lanes, entry);
+		else if (entry->attempt != attempt)
+		{
+			entry->kind = UNRDF_TASK_RUN;
+			UnrdfEntryDelay(d->lanes, entry, entry->due, true, UnrdfNow());
+		}
+		else if (kind == UNRDF_TASK_LOST)
+			UnrdfGranterLose(d->granter, entry, due);
+		else if (due > UnrdfNow())
+			UnrdfEntryDelay(d->lanes, entry, due, false, UnrdfNow());
+		else
+			UnrdfEntryBack(d->lanes, entry);
+	}
+	UnrdfPastEnd(&d->past);
 }
 
 /*
@@ -476,7 +465,7 @@ look(Dispatcher *d)
 	bool horizon = UnrdfHorizonMoves(d->lanes, &room);
 	bool hinted = take_hints(d, hints);
 
-	if (!hinted && !sweep && !config && !horizon && !reader_waits(d))
+	if (!hinted && !sweep && !config && !horizon && !reader_waits(d) && dlist_is_empty(&d->unsure))
 		return;
 	UnrdfXactBegin("reading jobs");
 	if (sweep || config)
@@ -488,6 +477,7 @@ look(Dispatcher *d)
 		read_config(d);
 	if (!d->restoring)
 	{
+		settle(d);
 		read_lanes(d, hints, sweep || config);
 		if (horizon)
 			move_horizon(d, room);
@@ -512,9 +502,9 @@ acquit(Dispatcher *d, UnrdfEntry *entry)
 	UnrdfCrashAcquit(MyDatabaseId, entry->job);
 }
 
-/* Takes one task's result. */
+/* Takes one task's result; of an executor that died, and of that the task that it ran then. */
 static void
-take_result(Dispatcher *d, UnrdfTask *task, bool culprit)
+take_result(Dispatcher *d, UnrdfTask *task, bool dead, bool culprit)
 {
 	UnrdfEntry *entry = UnrdfEntryFind(d->lanes, task->job);
 
@@ -535,8 +525,15 @@ take_result(Dispatcher *d, UnrdfTask *task, bool culprit)
 		entry->failed |= task->result == UNRDF_TASK_RETRY;
 		UnrdfEntryDelay(d->lanes, entry, task->retry_at, true, UnrdfNow());
 	}
-	else if (task->retry_at != 0)
-		UnrdfEntryDelay(d->lanes, entry, task->retry_at, false, UnrdfNow());
+	else if ((dead && !culprit) || task->retry_at != 0)
+	{
+		bool lost = dead && task->kind == UNRDF_TASK_LOST;
+
+		if (lost)
+			entry->kind = UNRDF_TASK_LOST;
+		entry->due = lost ? task->since : dead ? DT_NOBEGIN : task->retry_at;
+		dlist_push_tail(&d->unsure, &entry->node);
+	}
 	else if (task->kind == UNRDF_TASK_LOST)
 		UnrdfGranterLose(d->granter, entry, task->since);
 	else
@@ -562,7 +559,8 @@ take_results(Dispatcher *d)
 		cpu =
 			slot->wall_micros > 0 ? Min(1.0, slot->busy_micros / (double) slot->wall_micros) : 1.0;
 		for (int t = slot->ntasks - 1; t >= 0; t--)
-			take_result(d, &slot->tasks[t], state == UNRDF_SLOT_DEAD && t == slot->running);
+			take_result(d, &slot->tasks[t], state == UNRDF_SLOT_DEAD,
+						state == UNRDF_SLOT_DEAD && t == slot->running);
 		UnrdfTimingsAverage(d->timings, cpu);
 		slot->ntasks = 0;
 		if (pg_atomic_read_u32(&slot->alone))
@@ -734,7 +732,7 @@ adopt(Dispatcher *d)
 	check_restore(d);
 	read_config(d);
 	UnrdfFloorRead(d->lanes, d->restores);
-	begin_loading(d);
+	UnrdfPastBegin(&d->past);
 	for (int i = 0; i < d->pool.n; i++)
 	{
 		UnrdfSlot *slot = &UnrdfSlots[d->pool.slots[i]];
@@ -760,7 +758,7 @@ adopt(Dispatcher *d)
 		mark_suspect(d, entry);
 		UnrdfEntryPut(d->lanes, entry, UnrdfNow());
 	}
-	end_loading(d);
+	UnrdfPastEnd(&d->past);
 	UnrdfXactCommit();
 }
 
@@ -856,6 +854,7 @@ init(Dispatcher *d)
 	d->granter = UnrdfGranterCreate(d->lanes);
 	d->nsuspects = UnrdfCrashSuspects(MyDatabaseId, &d->suspects);
 	d->cores = (int) Max(1, sysconf(_SC_NPROCESSORS_ONLN));
+	dlist_init(&d->unsure);
 	d->restores = -1;
 	d->floor_rises = true;
 	d->next_floor = UnrdfTicks() + unrdf_floor_interval * INT64CONST(1000);

@@ -206,6 +206,10 @@ for my $action (qw(error exit))
 	is(value(q(SELECT unrdf.enqueue('effect', '{"fail": 9}', max_attempts => 3) AS id \gset
 		SELECT unrdf.wait(:id, '60 s'))), 'dead', "$action behind a failed attempt: the next ones have numbers of their own");
 	is(value('SELECT string_agg(n::text, $$ $$ ORDER BY n) FROM unrdf.attempt WHERE job = (SELECT max(id) FROM unrdf.job)'), '1 2 3', 'and all count');
+	$node->safe_psql('postgres', "SELECT unrdf.test_fail_at('fail.committed', 1, '$action')");
+	is(value(q(SELECT unrdf.enqueue('effect', '{"fail": 1}') AS id \gset
+		SELECT unrdf.wait(:id, '60 s') AS verdict \gset
+		SELECT :'verdict', attempt FROM unrdf.receipt WHERE id = :id)), 'ok|2', 'and the one that succeeds knows which it is');
 	$node->safe_psql('postgres', "SELECT unrdf.test_clear('fail.committed')");
 }
 assert_ledger($node, 'postgres', 'in the end');
