@@ -92,14 +92,16 @@ void
 UnrdfIdLookupBegin(UnrdfIdLookup *l, UnrdfRel table, UnrdfRel index)
 {
 	UnrdfLookupBegin(&l->rows, table, index);
-	l->positioned = false;
+	l->sought = false;
 }
 
+/* Goes on to the next row, which is the first from this id on. */
 static void
-next_id(UnrdfIdLookup *l)
+next_id(UnrdfIdLookup *l, int64 from)
 {
 	bool isnull;
 
+	l->from = from;
 	l->positioned = UnrdfLookupNext(&l->rows, ForwardScanDirection);
 	if (l->positioned)
 		l->id = DatumGetInt64(slot_getattr(l->rows.slot, 1, &isnull));
@@ -109,15 +111,15 @@ next_id(UnrdfIdLookup *l)
 bool
 UnrdfIdLookupFind(UnrdfIdLookup *l, int64 id)
 {
-	bool was_before = l->positioned && l->id <= id;
-
-	for (int i = 0; i < WALK_STEPS && was_before && l->positioned && l->id < id; i++)
-		next_id(l);
-	if (!(was_before && l->positioned && l->id >= id))
+	if (l->sought && l->from <= id)
+		for (int i = 0; i < WALK_STEPS && l->positioned && l->id < id; i++)
+			next_id(l, l->id + 1);
+	if (!l->sought || id < l->from || (l->positioned && l->id < id))
 	{
 		UnrdfLookupKey(&l->rows, 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(id));
 		UnrdfLookupStart(&l->rows);
-		next_id(l);
+		next_id(l, id);
+		l->sought = true;
 	}
 	return l->positioned && l->id == id;
 }

@@ -40,8 +40,11 @@ extern TransactionId UnrdfAnyRow(UnrdfRel table, UnrdfRel index, int64 id, bool 
 typedef struct UnrdfIdLookup
 {
 	UnrdfLookup rows; /* rows.slot is the row that UnrdfIdLookupFind found */
-	bool positioned;  /* the slot has a row, and id is its id */
+	bool sought;      /* what follows is known */
+	bool
+		positioned; /* the slot has a row, and id is its id; if not, there is none from `from` on */
 	int64 id;
+	int64 from; /* it is the first row from this id on */
 } UnrdfIdLookup;
 
 extern void UnrdfIdLookupBegin(UnrdfIdLookup *l, UnrdfRel table, UnrdfRel index);

@@ -9,7 +9,8 @@
  *
  * At each step the child with the lowest turn is next, and its turn then grows by the inverse of its weight (stride
  * scheduling): children are served in proportion to their weights however much each of them has waiting. Who becomes active
- * begins at the turn of who was served last, so that having been away gives no credit.
+ * begins at the turn of who was served last, so that having been away gives no credit. Flows have no weights, and may be very many:
+ * they are served in turn, in a list, whose end is the place of who becomes active.
  *
  * A queue is closed while it is paused, runs as many as it may, or has no token; a group while it holds as many entries as
  * it may, or has no token. A lane is active if its queue is open and a share of it is, a share if one of its flows is, a flow
@@ -79,7 +80,6 @@ typedef struct KnownGroup
 	}
 COMPARE_TURNS(UnrdfLaneSide)
 COMPARE_TURNS(UnrdfShare)
-COMPARE_TURNS(UnrdfFlow)
 
 static int
 compare_timers(const pairingheap_node *a, const pairingheap_node *b, void *unused)
@@ -196,7 +196,7 @@ static void
 share_changed(UnrdfLaneSet *set, UnrdfShare *share)
 {
 	UnrdfLaneSide *side = share->side;
-	bool active = !pairingheap_is_empty(&share->flows);
+	bool active = !dlist_is_empty(&share->flows);
 
 	if (active == share->active)
 		return;
@@ -226,12 +226,9 @@ UnrdfFlowChanged(UnrdfLaneSet *set, UnrdfFlow *flow)
 	flow->active = active;
 	flow->share->side->nactive += active ? 1 : -1;
 	if (active)
-	{
-		flow->turn = Max(flow->turn, share->now);
-		pairingheap_add(&share->flows, &flow->node);
-	}
+		dlist_push_tail(&share->flows, &flow->node);
 	else
-		pairingheap_remove(&share->flows, &flow->node);
+		dlist_delete(&flow->node);
 	share_changed(set, share);
 }
 
@@ -388,7 +385,7 @@ static UnrdfEntry *
 first_of(UnrdfLaneSide *side)
 {
 	UnrdfShare *share = pairingheap_container(UnrdfShare, node, pairingheap_first(&side->shares));
-	UnrdfFlow *flow = pairingheap_container(UnrdfFlow, node, pairingheap_first(&share->flows));
+	UnrdfFlow *flow = dlist_container(UnrdfFlow, node, dlist_head_node(&share->flows));
 
 	return dlist_container(UnrdfEntry, node, dlist_head_node(&flow->ready));
 }
@@ -450,10 +447,8 @@ UnrdfServed(UnrdfLaneSet *set, UnrdfFlow *flow)
 	UnrdfShare *share = flow->share;
 	UnrdfLaneSide *side = share->side;
 
-	pairingheap_remove(&share->flows, &flow->node);
-	share->now = flow->turn;
-	flow->turn += STRIDE;
-	pairingheap_add(&share->flows, &flow->node);
+	dlist_delete(&flow->node);
+	dlist_push_tail(&share->flows, &flow->node);
 
 	pairingheap_remove(&side->shares, &share->node);
 	side->now = share->turn;
@@ -632,7 +627,7 @@ share_get(UnrdfLaneSet *set, UnrdfLane *lane, const UnrdfFlowKey *key)
 		known->share = MemoryContextAllocZero(set->context, sizeof(UnrdfShare));
 		known->share->side = side;
 		known->share->id = key->share;
-		init_heap(&known->share->flows, compare_UnrdfFlow);
+		dlist_init(&known->share->flows);
 	}
 	known->share->weight = key->weight;
 	return known->share;

@@ -359,7 +359,10 @@ UnrdfEntryOut(UnrdfLaneSet *set, UnrdfEntry *entry)
 		set->nready[side_of(flow)]--;
 		flow->share->side->nready--;
 		if (flow->nready == 0)
+		{
 			set->hungry_known = false;
+			UnrdfFlowIsDry(flow);
+		}
 	}
 	else
 		heap_remove(set, entry->heap_index);

@@ -57,9 +57,10 @@ typedef struct UnrdfReader
 	UnrdfLane *lane;
 	UnrdfFlow *flow; /* NULL: the lane's */
 	UnrdfFollower follower;
-	bool behind;      /* there is something to read that the follower has no target for */
-	uint64 again;     /* lowest xid of those that became due and were not kept; 0: none */
-	uint64 met_until; /* rows of transactions up to here may have been met before */
+	bool behind;       /* there is something to read that the follower has no target for */
+	uint64 again;      /* lowest xid of those that became due and were not kept; 0: none */
+	uint64 met_until;  /* rows of transactions up to here may have been met before */
+	uint64 read_until; /* all transaction ids below had been given out when it read last */
 } UnrdfReader;
 
 /* Something that lets jobs run again at a time: a rate limit. */

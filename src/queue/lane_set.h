@@ -65,8 +65,7 @@ struct UnrdfShare
 	bool active;
 	pairingheap_node node;
 	uint64 turn;
-	uint64 now; /* turn of the flow served last */
-	pairingheap flows;
+	dlist_head flows; /* the active ones, in the order in which they are served */
 };
 
 /* Ready entries in their order that have share and group in common. */
@@ -81,8 +80,7 @@ struct UnrdfFlow
 	int nentries;        /* ready or not */
 	UnrdfReader *reader; /* NULL: the lane's reads it, and all of it is kept */
 	bool active;
-	pairingheap_node node;
-	uint64 turn;
+	dlist_node node; /* in the share's list, if active */
 };
 
 static inline UnrdfLane *
@@ -103,6 +101,9 @@ queue_of(const UnrdfFlow *flow)
 {
 	return flow->share->side->lane->queue;
 }
+
+/* reader.c, for lane.c */
+extern void UnrdfFlowIsDry(UnrdfFlow *flow);
 
 /* choose.c, for lane.c */
 extern void UnrdfChooseInit(UnrdfLaneSet *set);

@@ -5,8 +5,9 @@
  * simply not read further, and neither is one in which very many groups have jobs that may run. Flows (a share's, a group's) must
  * not wait for each other: what they have is kept up to a window of their own, and a flow that has more gets a follower for itself,
  * by the index on (queue, priority, flow), which begins at the first job that was not kept. From then on the lane's follower passes
- * the flow's jobs by, and says so (`behind`). When all is read and nothing of the flow is ready, its reader is given up; until the
- * lane's follower is beyond what the other has met, rows are looked up before they are taken for new (`met_until`).
+ * the flow's jobs by, and says so (`behind`). As soon as all is read and nothing of the flow is ready, its reader is given up, or there would
+ * be one for every key that has ever had many jobs; until the lane's follower is beyond what the other has met, rows are looked up
+ * before they are taken for new (`met_until`).
  *
  * Invariant: a pending job that a lane's follower has passed is known, or delayed beyond the horizon, or is to be read by its
  * flow's reader, or by the lane's once more (`again`).
@@ -162,22 +163,34 @@ UnrdfFlowTakes(UnrdfLaneSet *set, UnrdfFlow *flow, uint64 xid, int64 job)
 	return false;
 }
 
+/* UnrdfFlowIsDry gives up the reader of a flow that has nothing ready, if that has come to its end. */
+void
+UnrdfFlowIsDry(UnrdfFlow *flow)
+{
+	UnrdfReader *reader = flow->reader;
+
+	if (reader == NULL || reader->listed)
+		return;
+	reader->lane->reader.met_until = Max(reader->lane->reader.met_until, reader->read_until);
+	dlist_delete(&reader->member);
+	UnrdfFollowEnd(&reader->follower);
+	pfree(reader);
+	flow->reader = NULL;
+}
+
 /*
  * UnrdfReaderDone is told that a reader has read; all transaction ids below next_xid have been given out. A flow's reader that
- * has come to its end is given up, and not to be used any more.
+ * has come to its end may be given up, and is not to be used any more.
  */
 void
 UnrdfReaderDone(UnrdfLaneSet *set, UnrdfReader *reader, uint64 next_xid)
 {
 	UnrdfFlow *flow = reader->flow;
 
+	reader->read_until = next_xid;
 	UnrdfReaderNote(set, reader);
-	if (flow == NULL || reader->listed || flow->nready > 0)
+	if (flow == NULL || flow->nready > 0)
 		return;
-	reader->lane->reader.met_until = Max(reader->lane->reader.met_until, next_xid);
-	dlist_delete(&reader->member);
-	UnrdfFollowEnd(&reader->follower);
-	pfree(reader);
-	flow->reader = NULL;
+	UnrdfFlowIsDry(flow);
 	UnrdfFlowEnd(set, flow);
 }

@@ -159,6 +159,19 @@ $node->adjust_conf('postgresql.conf', 'unrdf.priority_ageing', "'100 ms'");
 $node->reload;
 cmp_ok(overtaken('ageing'), '>', 0, 'with it, it does not wait for all that is more urgent');
 
+# Groups that come and go: nothing is kept of those that have had more jobs than there is memory for
+queue('passing', '{"group_by": "$.k"}');
+my @lanes;
+for my $round (1 .. 6)
+{
+	sql("SELECT unrdf.pause_queue('passing')");
+	sql(qq(SELECT count(*) FROM unrdf.enqueue_many('effect', ARRAY(SELECT jsonb_build_object('k', '$round ' || k) FROM generate_series(1, 40) AS i, generate_series(1, 150) AS k ORDER BY i, k), queue => 'passing')));
+	sql("SELECT unrdf.resume_queue('passing')");
+	all_ran_once("groups that come and go, round $round");
+	push @lanes, { memory_of($node, 'postgres', worker_pid($node, 'postgres', 'dispatcher')) }->{'unrdf lanes'};
+}
+cmp_ok($lanes[5], '<=', $lanes[2], 'their memory is used again') or diag("@lanes");
+
 # Many queues
 sql(q(SELECT count(unrdf.create_queue('q' || i)) FROM generate_series(1, 10000) AS i));
 sql(q(SELECT count(unrdf.enqueue('effect', queue => 'q' || i)) FROM generate_series(1, 10000) AS i));
