@@ -211,13 +211,28 @@ share_changed(UnrdfLaneSet *set, UnrdfShare *share)
 	side_changed(set, side);
 }
 
+/* For how many of its ready entries a flow's group has places. */
+static int
+count_runnable(const UnrdfFlow *flow)
+{
+	const UnrdfGroup *group = flow->group;
+
+	if (group == NULL || group->queue->settings.group_max_running == 0)
+		return flow->nready;
+	return Min(flow->nready, Max(0, group->queue->settings.group_max_running - group->in));
+}
+
 /* UnrdfFlowChanged makes a flow active or not, and what is above it: it has entries or has none, its group opened or closed. */
 void
 UnrdfFlowChanged(UnrdfLaneSet *set, UnrdfFlow *flow)
 {
 	UnrdfShare *share = flow->share;
 	bool active = flow->nready > 0;
+	int runnable = count_runnable(flow);
 
+	if (side_of(flow) == UNRDF_INSIDE)
+		set->nrunnable += runnable - flow->nrunnable;
+	flow->nrunnable = runnable;
 	if (active && flow->group)
 		active = dlist_container(UnrdfEntry, node, dlist_head_node(&flow->ready))->granted ||
 				 group_is_open(set, flow->group);

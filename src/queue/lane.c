@@ -471,6 +471,20 @@ UnrdfReadyCount(UnrdfLaneSet *set)
 	return set->nready[UNRDF_INSIDE];
 }
 
+/* UnrdfRunnableCount returns how many of these could run at once, if there were as many executors; about so many. */
+int
+UnrdfRunnableCount(UnrdfLaneSet *set)
+{
+	return set->nrunnable;
+}
+
+/* UnrdfLanesStarved is told whether executors have nothing to do. */
+void
+UnrdfLanesStarved(UnrdfLaneSet *set, bool starved)
+{
+	set->starved = starved;
+}
+
 /* UnrdfLaneCount returns how many lanes there are. */
 int
 UnrdfLaneCount(UnrdfLaneSet *set)

@@ -171,6 +171,8 @@ extern void UnrdfEntryRemove(UnrdfLaneSet *set, UnrdfEntry *entry);
 extern void UnrdfEntriesBecomeReady(UnrdfLaneSet *set, TimestampTz now);
 extern TimestampTz UnrdfNextDue(UnrdfLaneSet *set);
 extern int UnrdfReadyCount(UnrdfLaneSet *set);
+extern int UnrdfRunnableCount(UnrdfLaneSet *set);
+extern void UnrdfLanesStarved(UnrdfLaneSet *set, bool starved);
 extern int UnrdfLaneCount(UnrdfLaneSet *set);
 extern void UnrdfLaneFloors(UnrdfLaneSet *set, TimestampTz now);
 extern UnrdfDue UnrdfHorizon(UnrdfLaneSet *set);

@@ -25,6 +25,8 @@ struct UnrdfLaneSet
 	int nlanes;
 	int nflows; /* not plain */
 	int nready[UNRDF_SIDES];
+	int nrunnable;  /* of those inside, about so many could run at once */
+	bool starved;   /* executors had nothing to do when last looked */
 	int most_ready; /* of a side, over all lanes */
 	int window; /* most ready entries that reading gives a lane; those that become due may double it */
 	int flow_window;
@@ -77,6 +79,7 @@ struct UnrdfFlow
 	dlist_node member; /* of the group's */
 	dlist_head ready;
 	int nready;
+	int nrunnable;       /* of these, for as many its group has places */
 	int nentries;        /* ready or not */
 	UnrdfReader *reader; /* NULL: the lane's reads it, and all of it is kept */
 	bool active;

@@ -2,7 +2,7 @@
  * reader.c: what the dispatcher has to read, and what of it is kept. Plain data of one process.
  *
  * A lane has a follower, which reads all of it. Plain jobs stay in their order, so a lane whose plain jobs fill its window is
- * simply not read further, and neither is one in which very many groups have jobs that may run. Flows (a share's, a group's) must
+ * simply not read further, and neither is one whose groups keep executors busy. Flows (a share's, a group's) must
  * not wait for each other: what they have is kept up to a window of their own, and a flow that has more gets a follower for itself,
  * by the index on (queue, priority, flow), which begins at the first job that was not kept. From then on the lane's follower passes
  * the flow's jobs by, and says so (`behind`). As soon as all is read and nothing of the flow is ready, its reader is given up, or there would
@@ -18,6 +18,8 @@
 
 /* as many as all executors could take at once, each a group of jobs of different flows */
 #define ENOUGH_FLOWS 512
+/* ticks after which a lane that was served is not any more */
+#define FLOWING INT64CONST(20000)
 
 /* UnrdfReaderInit makes a reader of a lane, or of a flow of it, that begins at the first row. */
 void
@@ -69,25 +71,36 @@ UnrdfReaders(UnrdfLaneSet *set)
 	return &set->readers;
 }
 
+/* Whether executors have nothing to do, or those of other lanes go before a lane of which nothing may run just now. */
+static bool
+lacks_choice(const UnrdfLaneSet *set, const UnrdfLaneSide *side)
+{
+	return set->starved || (side->nactive == 0 && set->now - side->served > FLOWING);
+}
+
 /*
- * How many entries of a lane count as what it keeps. Its plain jobs do. So do those of its flows while there is so much to choose
- * from that more would only fill memory, unless they are shares of owners or tenants: somebody may be behind the jobs of all others.
+ * How many entries of a lane count as what it keeps. Its plain jobs do. So do those of its flows: more would only fill memory. But
+ * where there is too little to choose from they count less, the fewer flows have something that may run; and not at all where they
+ * are shares of owners or tenants: somebody may be behind the jobs of all others.
  */
 static int
-lane_keeps(const UnrdfLane *lane)
+lane_keeps(const UnrdfLaneSet *set, const UnrdfLane *lane)
 {
 	const UnrdfLaneSide *side = &lane->sides[UNRDF_INSIDE];
+	int choice = Min(side->nactive, ENOUGH_FLOWS);
 
-	if (lane->queue->settings.share_by == UNRDF_SHARE_NONE && side->nactive >= ENOUGH_FLOWS)
+	if (lane->queue->settings.share_by != UNRDF_SHARE_NONE)
+		return lane->plain->nready;
+	if (!lacks_choice(set, side))
 		return side->nready;
-	return lane->plain->nready;
+	return Max(lane->plain->nready, (int) ((int64) side->nready * choice / ENOUGH_FLOWS));
 }
 
 /* UnrdfReaderRoom returns how many jobs may be read; 0 until what there is is half used up, so that reads are few. */
 int
 UnrdfReaderRoom(UnrdfLaneSet *set, const UnrdfReader *reader)
 {
-	int kept = reader->flow ? reader->flow->nready : lane_keeps(reader->lane);
+	int kept = reader->flow ? reader->flow->nready : lane_keeps(set, reader->lane);
 	int window = reader->flow ? set->flow_window : set->window;
 	UnrdfSide side = reader->flow ? side_of(reader->flow) : UNRDF_INSIDE;
 

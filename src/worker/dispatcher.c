@@ -666,16 +666,16 @@ hand_out(Dispatcher *d)
 	for (int i = 0; i < d->pool.n && !d->trial; i++)
 	{
 		UnrdfSlot *slot = &UnrdfSlots[d->pool.slots[i]];
-		int ready = UnrdfReadyCount(d->lanes);
 
-		if (ready == 0 && !UnrdfGranterRecords(d->granter))
+		if (UnrdfReadyCount(d->lanes) == 0 && !UnrdfGranterRecords(d->granter))
 			return;
 		if (UnrdfSlotGet(slot) != UNRDF_SLOT_IDLE || pg_atomic_read_u32(&slot->stop))
 			continue;
 		if (UnrdfGranterRecords(d->granter))
 			UnrdfGranterRecord(d->granter, slot);
 		else
-			fill(d, slot, Min(UNRDF_TASKS, Max(1, ready / Max(1, d->pool.idle))));
+			fill(d, slot,
+				 Min(UNRDF_TASKS, Max(1, UnrdfRunnableCount(d->lanes) / Max(1, d->pool.idle))));
 		if (slot->ntasks == 0)
 			return;
 		assign(d, slot);
@@ -832,6 +832,7 @@ step(Dispatcher *d)
 		UnrdfExpirerStep(&d->expirer, &d->pool, d->trial);
 		if (!UnrdfTestHolds())
 			hand_out(d);
+		UnrdfLanesStarved(d->lanes, d->pool.idle > 0);
 		grant(d);
 	}
 	UnrdfWhyAnswer(d->db, d->lanes, &d->pool, d->trial);
