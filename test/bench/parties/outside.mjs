@@ -3,7 +3,7 @@ import { load, rows, url, value, session, chunks, payload } from '../lib.mjs';
 import { drainWith } from '../worker.mjs';
 import unrdf from './unrdf.mjs';
 
-const batch = 100, atOnce = 4;
+const batch = 100, connections = 12;
 
 export default {
 	...unrdf,
@@ -17,17 +17,18 @@ export default {
 	fill: (db, n) => session(db, c => chunks(n, 20000, (from, to) => c.query(`SELECT count(*) FROM unrdf.enqueue_many('outside',
 		(SELECT array_agg(${payload}) FROM generate_series($1::int, $2::int) AS g), queue => 'outside')`, [from, to]))),
 
-	pending: db => value(db, `SELECT count(*)::int FROM unrdf.job AS j WHERE queue <> 0 AND NOT EXISTS (SELECT FROM unrdf.receipt AS r WHERE r.id = j.id)`),
+	pending: db => value(db, `SELECT unrdf.queue_depth('outside')::int`),
 
 	async fillAndDrain(db, n) {
 		await this.fill(db, n);
 		await rows(db, 'ANALYZE');
+		await this.pending(db);                                          // from its first call on that number is kept, and not counted
 		return drainWith(this, db, n, 1);
 	},
 
 	/** In a worker process: runs handler(payload) for every job. Returns how to stop. */
 	async work(db, handler) {
-		const pool = new (load('pg').Pool)({ connectionString: url(db), max: atOnce });
+		const pool = new (load('pg').Pool)({ connectionString: url(db), max: connections });
 		let stopping = false;
 		const loop = async () => {
 			let tokens = [];
@@ -41,7 +42,7 @@ export default {
 			}
 			if (tokens.length) await pool.query('SELECT unrdf.complete($1::bigint[])', [tokens]);
 		};
-		const loops = Array.from({ length: atOnce / 2 }, loop);
+		const loops = Array.from({ length: connections / 2 }, loop);
 		return async () => {
 			stopping = true;
 			await Promise.all(loops);
