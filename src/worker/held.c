@@ -98,9 +98,12 @@ undo_notes(SubTransactionId sub)
 	nnotes = kept;
 }
 
+/* Every lease is marked by itself, and the dispatcher woken once: it would have looked at the first while the others were made ready. */
 static void
 carry_out(void)
 {
+	bool any = false;
+
 	for (int i = 0; i < nnotes; i++)
 	{
 		UnrdfLease *lease = notes[i].lease;
@@ -110,10 +113,13 @@ carry_out(void)
 		if (!notes[i].decided ||
 			!UnrdfLeaseMove(lease, notes[i].token, UNRDF_LEASE_BUSY, UNRDF_LEASE_DONE))
 			continue;
-		UnrdfLeaseTell(lease);
+		UnrdfLeaseMark(lease);
+		any = true;
 		if (ended)
 			UnrdfJobEnded(job);
 	}
+	if (any)
+		UnrdfLeasesTell();
 }
 
 static void

@@ -295,19 +295,34 @@ UnrdfLeaseShorten(UnrdfLease *lease, int64 token, int64 deadline)
 }
 
 /*
- * UnrdfLeaseTell has the dispatcher look at a lease whose state or deadline somebody else has changed. The bit comes after the
- * change: a dispatcher that clears the bit sees the change, one that does not will find the bit.
+ * UnrdfLeaseMark marks a lease whose state or deadline somebody else than the dispatcher has changed, which UnrdfLeasesTell has to tell
+ * that. The bit comes after the change: a dispatcher that clears the bit sees the change, one that does not will find the bit.
  */
 void
-UnrdfLeaseTell(const UnrdfLease *lease)
+UnrdfLeaseMark(const UnrdfLease *lease)
 {
 	int index = (int) (lease - UnrdfLeases);
-	UnrdfDatabase *db = UnrdfMyDatabase();
 
 	pg_atomic_fetch_or_u64(&leases->change[index / 64], UINT64CONST(1) << (index % 64));
+}
+
+/* UnrdfLeasesTell has the dispatcher look at the leases that are marked. */
+void
+UnrdfLeasesTell(void)
+{
+	UnrdfDatabase *db = UnrdfMyDatabase();
+
 	pg_atomic_fetch_add_u32(&leases->told, 1);
 	if (db)
 		UnrdfSetLatch(&db->processes[UNRDF_DISPATCHER].latch);
+}
+
+/* UnrdfLeaseTell does both for one lease. */
+void
+UnrdfLeaseTell(const UnrdfLease *lease)
+{
+	UnrdfLeaseMark(lease);
+	UnrdfLeasesTell();
 }
 
 /* UnrdfLeasesTold returns a count that changes when dispatchers are told something. */

@@ -69,6 +69,8 @@ extern bool UnrdfLeaseMove(UnrdfLease *lease, int64 token, UnrdfLeaseState from,
 extern bool UnrdfLeaseExpire(UnrdfLease *lease, int64 now);
 extern bool UnrdfLeaseExtend(UnrdfLease *lease, int64 token, int64 deadline, int64 now);
 extern void UnrdfLeaseShorten(UnrdfLease *lease, int64 token, int64 deadline);
+extern void UnrdfLeaseMark(const UnrdfLease *lease);
+extern void UnrdfLeasesTell(void);
 extern void UnrdfLeaseTell(const UnrdfLease *lease);
 extern uint32 UnrdfLeasesTold(void);
 extern int UnrdfLeaseNextTold(int from);
