@@ -69,7 +69,8 @@ typedef struct Jobs
 {
 	Relation rel;
 	BlockNumber blocks; /* a place that was noted may be of a table that was longer */
-	TupleDesc desc;     /* of the rows that were read, which live as long as the memory context */
+	TupleTableSlot *row;
+	TupleTableSlot *copy; /* of the row; what was read of it lives as long as the memory context */
 } Jobs;
 
 static void
@@ -77,7 +78,8 @@ open_jobs(Jobs *jobs)
 {
 	jobs->rel = table_open(UnrdfRelid(UNRDF_JOB), AccessShareLock);
 	jobs->blocks = RelationGetNumberOfBlocks(jobs->rel);
-	jobs->desc = CreateTupleDescCopy(RelationGetDescr(jobs->rel));
+	jobs->row = table_slot_create(jobs->rel, NULL);
+	jobs->copy = MakeSingleTupleTableSlot(RelationGetDescr(jobs->rel), &TTSOpsHeapTuple);
 	PushActiveSnapshot(GetLatestSnapshot());
 }
 
@@ -85,6 +87,8 @@ static void
 close_jobs(Jobs *jobs)
 {
 	PopActiveSnapshot();
+	ExecDropSingleTupleTableSlot(jobs->row);
+	ExecDropSingleTupleTableSlot(jobs->copy);
 	table_close(jobs->rel, NoLock);
 }
 
@@ -92,15 +96,14 @@ close_jobs(Jobs *jobs)
 static bool
 read_job(Jobs *jobs, const UnrdfLease *lease, UnrdfJob *job)
 {
-	TupleTableSlot *row = MakeSingleTupleTableSlot(jobs->desc, table_slot_callbacks(jobs->rel));
 	ItemPointerData tid = lease->tid;
 	bool found = false;
 
 	if (ItemPointerIsValid(&tid) && ItemPointerGetBlockNumber(&tid) < jobs->blocks &&
-		table_tuple_fetch_row_version(jobs->rel, &tid, GetActiveSnapshot(), row))
+		table_tuple_fetch_row_version(jobs->rel, &tid, GetActiveSnapshot(), jobs->row))
 	{
-		ExecMaterializeSlot(row);
-		UnrdfJobRead(row, job);
+		ExecStoreHeapTuple(ExecCopySlotHeapTuple(jobs->row), jobs->copy, false);
+		UnrdfJobRead(jobs->copy, job);
 		found = job->id == lease->job;
 	}
 	if (!found)

@@ -5,7 +5,7 @@ import outside from '../parties/outside.mjs';
 import graphile from '../parties/graphile.mjs';
 import pgboss from '../parties/pgboss.mjs';
 
-const n = count(100000, 4000), seconds = count(60, 6), together = 1000, nap = .1;
+const n = count(200000, 4000), seconds = count(60, 6), together = 1000, nap = .1;
 export const title = `workers outside, in Node: drain of ${n.toLocaleString('en')} no-op jobs, and ${together} jobs of 100 ms at once`;
 
 /** The example worker, with a thousand jobs at once. */
