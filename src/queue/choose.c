@@ -233,6 +233,9 @@ UnrdfFlowChanged(UnrdfLaneSet *set, UnrdfFlow *flow)
 	if (side_of(flow) == UNRDF_INSIDE)
 		set->nrunnable += runnable - flow->nrunnable;
 	flow->nrunnable = runnable;
+	if (flow->filled != active)
+		share->side->nfilled += active ? 1 : -1;
+	flow->filled = active;
 	if (active && flow->group)
 		active = dlist_container(UnrdfEntry, node, dlist_head_node(&flow->ready))->granted ||
 				 group_is_open(set, flow->group);

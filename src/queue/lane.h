@@ -100,7 +100,8 @@ typedef struct UnrdfLaneSide
 	pairingheap_node node;
 	UnrdfLane *lane;
 	int nready;
-	int nactive; /* flows of which something may run now */
+	int nfilled; /* flows that have something ready */
+	int nactive; /* of which it may run now */
 	bool active;
 	int level; /* its priority, or less where it has waited for long */
 	int64 served;

@@ -82,8 +82,9 @@ struct UnrdfFlow
 	int nrunnable;       /* of these, for as many its group has places */
 	int nentries;        /* ready or not */
 	UnrdfReader *reader; /* NULL: the lane's reads it, and all of it is kept */
-	bool active;
-	dlist_node node; /* in the share's list, if active */
+	bool filled;         /* has ready entries */
+	bool active;         /* which may run now */
+	dlist_node node;     /* in the share's list, if active */
 };
 
 static inline UnrdfLane *

@@ -2,7 +2,7 @@
  * reader.c: what the dispatcher has to read, and what of it is kept. Plain data of one process.
  *
  * A lane has a follower, which reads all of it. Plain jobs stay in their order, so a lane whose plain jobs fill its window is
- * simply not read further, and neither is one whose groups keep executors busy. Flows (a share's, a group's) must
+ * simply not read further, and neither is one in which very many groups have jobs, while executors are busy. Flows (a share's, a group's) must
  * not wait for each other: what they have is kept up to a window of their own, and a flow that has more gets a follower for itself,
  * by the index on (queue, priority, flow), which begins at the first job that was not kept. From then on the lane's follower passes
  * the flow's jobs by, and says so (`behind`). As soon as all is read and nothing of the flow is ready, its reader is given up, or there would
@@ -79,20 +79,18 @@ lacks_choice(const UnrdfLaneSet *set, const UnrdfLaneSide *side)
 }
 
 /*
- * How many entries of a lane count as what it keeps. Its plain jobs do. So do those of its flows: more would only fill memory. But
- * where there is too little to choose from they count less, the fewer flows have something that may run; and not at all where they
- * are shares of owners or tenants: somebody may be behind the jobs of all others.
+ * How many entries of a lane count as what it keeps. Its plain jobs do. So do those of its flows where these are many: more would only
+ * fill memory. The fewer there are to take turns, or, where executors lack work, of which something may run, the less they count;
+ * and not at all where they are shares of owners or tenants: somebody may be behind the jobs of all others.
  */
 static int
 lane_keeps(const UnrdfLaneSet *set, const UnrdfLane *lane)
 {
 	const UnrdfLaneSide *side = &lane->sides[UNRDF_INSIDE];
-	int choice = Min(side->nactive, ENOUGH_FLOWS);
+	int choice = Min(lacks_choice(set, side) ? side->nactive : side->nfilled, ENOUGH_FLOWS);
 
 	if (lane->queue->settings.share_by != UNRDF_SHARE_NONE)
 		return lane->plain->nready;
-	if (!lacks_choice(set, side))
-		return side->nready;
 	return Max(lane->plain->nready, (int) ((int64) side->nready * choice / ENOUGH_FLOWS));
 }
 

@@ -159,6 +159,15 @@ $node->adjust_conf('postgresql.conf', 'unrdf.priority_ageing', "'100 ms'");
 $node->reload;
 cmp_ok(overtaken('ageing'), '>', 0, 'with it, it does not wait for all that is more urgent');
 
+# Groups take turns, also where one has more than there is memory for, and the other is behind all of it
+queue('in turn', '{"group_by": "$.k"}');
+# executors that have something to do are no reason to look further than at the first of these
+sql(q(SELECT count(*) FROM unrdf.enqueue_many('effect', array_fill('{"sleep": 1}'::jsonb, ARRAY[4]))));
+wait_for($node, 'postgres', "SELECT bool_and(job IS NOT NULL) FROM unrdf.stat_workers WHERE kind = 'executor' AND datname = current_database()");
+sql(q(SELECT count(*) FROM unrdf.enqueue_many('effect', ARRAY(SELECT jsonb_build_object('k', CASE WHEN i > 6000 THEN 'few' ELSE 'many' END) FROM generate_series(1, 6050) AS i), queue => 'in turn')));
+all_ran_once('groups in turn');
+cmp_ok(sql(q(SELECT max(place) FROM run WHERE queue = 'in turn' AND group_key LIKE '%few%')), '<', 3000, 'a group does not wait for another that has very many jobs');
+
 # Groups that come and go: nothing is kept of those that have had more jobs than there is memory for
 queue('passing', '{"group_by": "$.k"}');
 my @lanes;
