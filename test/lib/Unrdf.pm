@@ -11,7 +11,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
-  new_node install register_effect reading_calls test_calls wait_for unbroken wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
+  new_node answer install register_effect reading_calls test_calls wait_for unbroken wait_for_workers worker_pid signal_worker drain assert_ledger assert_effects
   crash_and_start disaster held_at sql_fails log_position log_since occurrences memory_of
 );
 
@@ -148,6 +148,14 @@ sub wait_for
 
 	unbroken(sub { $node->poll_query_until($db, $query) }) or die "waited in vain for: $query";
 	return;
+}
+
+# What a query says in a session that stays open. Some versions of PostgreSQL::Test leave of their own lines what was not asked for.
+sub answer
+{
+	my ($session, $query) = @_;
+
+	return join "\n", grep { $_ ne '' && !/QUERY_SEPARATOR/ } split /\n/, $session->query_safe($query);
 }
 
 # Does something that runs psql, once more where psql was turned away before it had read what it was to do, as while the

@@ -243,7 +243,7 @@ $gate->query_safe('BEGIN; LOCK TABLE pg_catalog.pg_db_role_setting IN ACCESS EXC
 $hint->query_safe('COMMIT');
 my @dispatchers;
 wait_until('dispatchers', sub {
-	my @pids = split /\n/, $gate->query_safe(q(SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'pg_catalog.pg_db_role_setting'::regclass));
+	my @pids = split /\n/, answer($gate, q(SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'pg_catalog.pg_db_role_setting'::regclass));
 	@dispatchers = grep { proc($_, 'cmdline', qr/unrdf (dispatcher)/) } @pids;
 	return @dispatchers == $absent;
 });
@@ -252,7 +252,7 @@ kill 'STOP', $postmaster;
 $gate->query_safe('ROLLBACK');
 # all but that of hint
 wait_until('dispatchers to end', sub { return $absent - 1 == grep { proc($_, 'status', qr/^State:\s+(Z)/m) } @dispatchers });
-my $launcher = $gate->query_safe("SELECT pid FROM pg_stat_activity WHERE backend_type = 'unrdf launcher'");
+my $launcher = answer($gate, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'unrdf launcher'");
 my $rests = sub { return proc($launcher, 'status', qr/^State:\s+S.*^voluntary_ctxt_switches:\s+(\d+)/ms) // 0 };
 my $rested = $rests->();
 $late->query_safe('COMMIT');

@@ -84,12 +84,19 @@ sub rss_of
 	return 1024 * $kilobytes;
 }
 
-# What a process holds: bytes in memory contexts, and by context; bytes in all; open files.
+# What a process holds at rest: bytes in memory contexts, and by context; bytes in all; open files.
 sub measure
 {
 	my ($pid) = @_;
+	my $until = time() + $PostgreSQL::Test::Utils::timeout_default;
 	my $rss = rss_of($pid);
-	my %contexts = memory_of($node, 'postgres', $pid);
+	my %contexts;
+
+	do
+	{
+		die "process $pid never rests" if time() > $until;
+		%contexts = memory_of($node, 'postgres', $pid);
+	} while ($contexts{ExecutorState} || $contexts{'SPI Proc'});
 
 	return { contexts => \%contexts, memory => $contexts{'Grand total'}, rss => $rss, files => files_of($pid) };
 }

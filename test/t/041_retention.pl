@@ -103,8 +103,8 @@ my $segments = q(SELECT string_agg(segment::text, ' ') FROM unrdf.segments);
 my $from = value($segments);
 advance(10);
 isnt(value($segments), $from, 'what is needed is carried over');
-is($snapshot->query_safe("SELECT args FROM unrdf.jobs WHERE id = $carried"), '{"n": "carried"}', 'who has an older snapshot sees it nevertheless');
-is($old->query_safe("SELECT count(*) FROM unrdf.jobs WHERE id = $carried"), '0', 'but nothing that is too new for it');
+is(answer($snapshot, "SELECT args FROM unrdf.jobs WHERE id = $carried"), '{"n": "carried"}', 'who has an older snapshot sees it nevertheless');
+is(answer($old, "SELECT count(*) FROM unrdf.jobs WHERE id = $carried"), '0', 'but nothing that is too new for it');
 $_->quit for $old, $snapshot;
 
 # A segment that is used: by a reader
@@ -113,7 +113,7 @@ value("SELECT unrdf.wait($id)");
 my $segment = value("SELECT segment FROM unrdf.segments WHERE span = '1 min' ORDER BY due_at LIMIT 1");
 my $reader = $node->background_psql('postgres');
 $reader->query_safe("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM $segment");
-my $backend = $reader->query_safe('SELECT pg_backend_pid()');
+my $backend = answer($reader, 'SELECT pg_backend_pid()');
 advance(10);
 is(value("SELECT array_to_string(held_by, ' ') FROM unrdf.segments WHERE segment = '$segment'::regclass"), $backend, 'the view names who uses a segment');
 is(value("SET lock_timeout = '5 s'; SELECT count(*) > 0 FROM $segment"), 't', 'nobody else waits for it');
