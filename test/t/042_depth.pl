@@ -81,7 +81,7 @@ sub load
 	local $ENV{PGOPTIONS} = "-c test.mode=$mode -c deadlock_timeout=50ms";
 	my $looks = IPC::Run::start([ 'pgbench', '-n', '-c', 2, '-t', 100000, '-d', $node->connstr('postgres'), @look ], '<', '/dev/null', '>', "$dir/look.out", '2>', "$dir/look.err");
 	$node->command_ok([ 'pgbench', '-n', '-c', 10, '-j', 2, '-t', 60, '-d', $node->connstr('postgres'), @load ], "$mode: load");
-	$looks->signal('INT');
+	$looks->signal('TERM'); # INT is ignored by what a shell runs in the background
 	$looks->finish;
 	wait_for($node, 'postgres', "SELECT unrdf.queue_depth('full') = 0");
 	is($node->safe_psql('postgres', "SELECT max(depth) FROM seen WHERE mode = '$mode'"), '10', "$mode: it was full, and no snapshot had more");
