@@ -46,7 +46,7 @@ sub stop_program
 	return;
 }
 
-END { local $?; stop_program($_) for @started }
+END { local $?; stop_program($started[0]) while @started }
 
 sub set_stores
 {
