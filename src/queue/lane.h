@@ -101,7 +101,7 @@ typedef struct UnrdfLaneSide
 	UnrdfLane *lane;
 	int nready;
 	int nfilled; /* flows that have something ready */
-	int nactive; /* of which it may run now */
+	int nactive; /* those of which something may run now */
 	bool active;
 	int level; /* its priority, or less where it has waited for long */
 	int64 served;

@@ -16,9 +16,9 @@
 
 #include "queue/lane_set.h"
 
-/* as many as all executors could take at once, each a group of jobs of different flows */
+/* flows that are choice enough: each of many executors finds several */
 #define ENOUGH_FLOWS 512
-/* ticks after which a lane that was served is not any more */
+/* microseconds since a lane was served after which it counts as standing still */
 #define FLOWING INT64CONST(20000)
 
 /* UnrdfReaderInit makes a reader of a lane, or of a flow of it, that begins at the first row. */

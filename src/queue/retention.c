@@ -11,14 +11,11 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "storage/bufmgr.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "base/lookup.h"
@@ -137,11 +134,7 @@ UnrdfRetentionWrite(int32 queue, const UnrdfRetention *rule)
 bool
 UnrdfRetentionAny(void)
 {
-	Relation rel = table_open(UnrdfRelid(UNRDF_RETENTION), AccessShareLock);
-	bool any = RelationGetNumberOfBlocks(rel) > 0;
-
-	table_close(rel, AccessShareLock);
-	return any;
+	return !UnrdfNeverFilled(UNRDF_RETENTION);
 }
 
 /* UnrdfKeepUntil returns when something may go by a job's rule, if the job ended at `from`; 0: it is kept for ever. */

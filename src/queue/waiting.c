@@ -15,16 +15,14 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "storage/bufmgr.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "base/append.h"
 #include "base/commit.h"
 #include "base/lock.h"
+#include "base/lookup.h"
 #include "base/shmem.h"
 #include "queue/depth.h"
 #include "queue/waiting.h"
@@ -64,11 +62,7 @@ UnrdfWakeReleaser(void)
 bool
 UnrdfWaitingAny(void)
 {
-	Relation rel = table_open(UnrdfRelid(UNRDF_WAITING_JOB), AccessShareLock);
-	bool any = RelationGetNumberOfBlocks(rel) > 0;
-
-	table_close(rel, AccessShareLock);
-	return any;
+	return !UnrdfNeverFilled(UNRDF_WAITING_JOB);
 }
 
 /* UnrdfReleaseBucket returns the bucket of a job's release lock; workflow is 0 where it has none. */

@@ -10,6 +10,9 @@
  * job is handed out twice while its executor lives. A lane's first reading meets jobs that ended long ago; those that have a
  * receipt are left out and those with failed attempts go on from there.
  *
+ * An executor that dies, or cannot say what it wrote, may have committed what it does not tell: a receipt, a failed attempt. Its
+ * jobs stay OUT, in a list, until the tables have been asked (settle); if the dispatcher dies first, its successor asks them anyway.
+ *
  * Jobs that ran when the server crashed are suspects (crash.c). They are made known before any other job, and as long as one
  * of them could run, it runs alone or nothing runs.
  */

@@ -3,8 +3,9 @@
  * what sessions are done with. The rules are lease.c's and claim.c's.
  *
  * Invariant: an entry that is OUT outside has exactly one lease of this database that is not FREE, or is in the list of lost
- * ones, or in a slot's tasks. From the first lease of an answer to the answer nothing is allocated and no interrupt is taken, so
- * no lease is granted that nobody knows of.
+ * ones, or in a slot's tasks, or, where the executor of that died, in the dispatcher's list of those to be looked up.
+ * From the first lease of an answer to the answer nothing is allocated and no interrupt is taken, so no lease is granted that nobody
+ * knows of.
  *
  * A lost lease counts as a failed attempt, or a job that kills its workers would be tried for ever. An executor writes that down; until
  * it has, the entry waits here, and where this dispatcher dies first, the attempt is not counted, which is the safe side.

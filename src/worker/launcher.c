@@ -2,7 +2,10 @@
  * launcher.c: the one process per server that starts a dispatcher in every database that has the extension.
  *
  * It is connected to no database and reads pg_database only. Whether a database has the extension is found out by its
- * dispatcher, which says so in shared memory and ends; the launcher remembers until CREATE EXTENSION is run somewhere.
+ * dispatcher, which says so in shared memory and ends; the launcher remembers until CREATE EXTENSION is run somewhere. Invariant: what
+ * it remembers was found out after all creations that are counted (UnrdfShmem->installs, raised behind their commits); what a
+ * dispatcher found that began to look before the last of them is not believed, and another one looks. Who dies between its commit
+ * and the count takes the server with it.
  * The postmaster restarts the launcher when it dies. Dispatchers outlive it: a new launcher finds them by their entries
  * in shared memory.
  *
